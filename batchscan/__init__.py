@@ -1,0 +1,47 @@
+"""batchscan scores large archives of chest X-rays for pneumonia."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchscan.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from batchscan.pipeline import ScanSummary
+
+__all__ = ["__version__", "scan"]
+
+
+def scan(
+    archive: str | Path,
+    out: str | Path,
+    *,
+    max_failures: int | str | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> ScanSummary:
+    """Score every image below `archive` into the Parquet file `out`: `batchscan run` as a call.
+
+    `options` are the fields of `batchscan.config.ScanConfig`: `model`, `labels`, `threshold`,
+    `workers`, `address`, `shard_size`, `runtime`, `include`, `exclude`, `fresh`. A Ray that the
+    caller has started (`ray.init`) is used, and left running; `progress` shows a bar or log lines.
+
+    Raises an error of `batchscan.errors`. Failed images are no error here: they are rows, counted
+    in the summary, whose `too_many_failures` says whether `max_failures` was exceeded.
+    """
+    from batchscan.config import FailureLimit, ScanConfig
+    from batchscan.progress import open_progress
+    from jobs.scan import scan as run
+
+    for name in ("model", "labels"):
+        if options.get(name) is not None:
+            options[name] = Path(options[name])
+    for name in ("include", "exclude"):
+        if name in options:
+            options[name] = (
+                (options[name],) if isinstance(options[name], str) else tuple(options[name])
+            )
+    limit = FailureLimit(None if max_failures is None else str(max_failures))
+    config = ScanConfig(Path(archive), Path(out), max_failures=limit, **options)
+    return run(config, open_progress() if progress else None)

@@ -1,0 +1,230 @@
+"""The archive: which files in a folder tree are images, in which order, and what is in them.
+
+Images come in ascending order of their path (as UTF-8 bytes, which is how Parquet sorts strings),
+while the tree is still being read. That order is what lets a scan of millions of files be compared
+with an earlier result, and be merged, without holding either in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from batchscan.errors import ImageFailure, UsageError
+from batchscan.image import EXTENSIONS, SNIFF_BYTES, sniff
+
+MAX_BYTES = 1 << 30
+"""Larger files are not read: no X-ray as JPEG or PNG comes near a gibibyte."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which files count: those that match `include` (if any is given) and no `exclude`.
+
+    A pattern with a `/` is matched against the relative path (`*` also matches `/`), one without
+    against the file's name and each of its folders' names.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def takes(self, path: str) -> bool:
+        """Say whether the file at this relative path counts."""
+        if any(_matches(path, pattern) for pattern in self.exclude):
+            return False
+        return not self.include or any(_matches(path, pattern) for pattern in self.include)
+
+    def enters(self, folder: str) -> bool:
+        """Say whether the folder at this relative path can hold a file that counts."""
+        return not any(_matches(folder, pattern) for pattern in self.exclude)
+
+
+@dataclass
+class ListingNotes:
+    """What a listing came across beside images; it grows while the listing is consumed."""
+
+    other_files: Counter[str] = field(default_factory=Counter)
+    unreadable_folders: list[str] = field(default_factory=list)
+    repeated_links: int = 0
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What the file system says of a file: size in bytes, time in microseconds since 1970, UTC."""
+
+    bytes: int
+    modified: int
+
+
+def check_archive(root: Path) -> None:
+    """Raise `UsageError` unless `root` is a folder that can be listed."""
+    if not root.exists():
+        raise UsageError(
+            f"{root}: expected a folder of X-rays, found nothing there; check the path"
+        )
+    if not root.is_dir():
+        raise UsageError(f"{root}: expected a folder of X-rays, found a file; name its folder")
+    try:
+        with os.scandir(root):
+            pass
+    except OSError as error:
+        raise UsageError(f"{root}: the folder cannot be read ({error.strerror})") from error
+
+
+def display_path(name: str) -> str:
+    r"""Turn a file's name into the valid UTF-8 of the column `path`; odd bytes become `\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def list_images(
+    root: Path,
+    notes: ListingNotes,
+    *,
+    selection: Selection | None = None,
+    skip: frozenset[str] = frozenset(),
+    peek: bool = True,
+) -> Iterator[str]:
+    """Yield the relative path of each image below `root`, ascending by `display_path`.
+
+    A file is an image if its name says so, or if its first bytes do; `peek=False` trusts the names,
+    for a quick estimate. `skip` holds real paths of folders that are passed over.
+    """
+    selection = selection or Selection()
+    for name in _walk(os.fspath(root), notes, selection, skip):
+        if not selection.takes(display_path(name)):
+            continue
+        if _is_image(os.path.join(root, name), peek):
+            yield name
+        else:
+            notes.other_files[os.path.splitext(name)[1].lower() or "(no extension)"] += 1
+
+
+def _matches(path: str, pattern: str) -> bool:
+    if "/" not in pattern:
+        return any(fnmatchcase(part, pattern) for part in path.split("/"))
+    return fnmatchcase(path, pattern) or fnmatchcase(path, pattern.removeprefix("**/"))
+
+
+def _is_image(file: str, peek: bool) -> bool:
+    if os.path.splitext(file)[1].lower() in EXTENSIONS:
+        return True
+    if not peek:
+        return False
+    try:
+        with open(file, "rb", buffering=0) as stream:
+            return sniff(stream.read(SNIFF_BYTES)) is not None
+    except OSError:
+        return False
+
+
+def _walk(
+    root: str, notes: ListingNotes, selection: Selection, skip: frozenset[str]
+) -> Iterator[str]:
+    """Yield the relative path of every file, depth first, in the order of the whole paths."""
+    guard = _LinkGuard(root, notes)
+    stack = [("", False, iter(_entries(root, "", notes)))]
+    while stack:
+        prefix, outside, entries = stack[-1]
+        entry = next(entries, None)
+        if entry is None:
+            stack.pop()
+        elif not entry.endswith("/"):
+            yield prefix + entry
+        else:
+            name = prefix + entry[:-1]
+            folder = os.path.join(root, name)
+            if not selection.enters(display_path(name)) or os.path.realpath(folder) in skip:
+                continue
+            beyond = outside or os.path.islink(folder)
+            if not beyond or guard.admits(folder):
+                stack.append((prefix + entry, beyond, iter(_entries(folder, name, notes))))
+
+
+def _entries(folder: str, name: str, notes: ListingNotes) -> list[str]:
+    """List a folder's files and, with a `/` behind them, its folders, in the order of paths.
+
+    `b/` sorts behind `b.jpeg` although `b` would not: so the order is that of the whole paths.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [_entry_name(entry) for entry in entries]
+    except OSError:
+        notes.unreadable_folders.append(display_path(name))
+        return []
+    return sorted((name for name in names if name), key=_sort_key)
+
+
+def _entry_name(entry: os.DirEntry[str]) -> str:
+    if entry.is_dir():
+        return entry.name + "/"
+    # A dangling link counts: if its name says image, its row says that there is nothing behind it.
+    return entry.name if entry.is_file() or entry.is_symlink() else ""
+
+
+def _sort_key(name: str) -> str:
+    return name if name.isascii() else display_path(name)
+
+
+class _LinkGuard:
+    """Admits each folder that is reached through a symbolic link once, and no loops."""
+
+    def __init__(self, root: str, notes: ListingNotes) -> None:
+        self._root = os.path.realpath(root)
+        self._seen = {self._identity(root)}
+        self._notes = notes
+
+    def admits(self, folder: str) -> bool:
+        real = os.path.realpath(folder)
+        identity = self._identity(folder)
+        inside = os.path.islink(folder) and (real + "/").startswith(self._root.rstrip("/") + "/")
+        if inside or identity in self._seen:
+            self._notes.repeated_links += 1
+            return False
+        self._seen.add(identity)
+        return True
+
+    @staticmethod
+    def _identity(folder: str) -> tuple[int, int]:
+        try:
+            status = os.stat(folder)
+        except OSError:
+            return (-1, -1)
+        return (status.st_dev, status.st_ino)
+
+
+def file_state(root: str, name: str) -> FileState | None:
+    """Return a file's size and time of modification, or None where it is gone or unreachable."""
+    try:
+        return _state(os.stat(os.path.join(root, name)))
+    except OSError:
+        return None
+
+
+def read_image(root: str, name: str) -> tuple[bytes, FileState]:
+    """Read a whole file, with its state at that moment; raises `ImageFailure`."""
+    try:
+        with open(os.path.join(root, name), "rb", buffering=0) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageFailure("vanished", "the file has become something else than a file")
+            if status.st_size > MAX_BYTES:
+                raise ImageFailure(
+                    "too_large",
+                    f"{status.st_size:,} bytes, more than the {MAX_BYTES:,} that are read",
+                )
+            return stream.readall(), _state(status)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ImageFailure("vanished", "the file is not there any more") from error
+    except PermissionError as error:
+        raise ImageFailure("permission_denied", "reading the file is not permitted") from error
+    except OSError as error:
+        raise ImageFailure("read_error", f"reading failed: {error.strerror}") from error
+
+
+def _state(status: os.stat_result) -> FileState:
+    return FileState(status.st_size, status.st_mtime_ns // 1000)

@@ -1,0 +1,24 @@
+"""Measuring a result after the scan, with labels that may have come later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchscan.labels import read_labels
+from batchscan.metrics import MetricsReport, metrics_from_result, write_metrics
+from batchscan.pipeline import metrics_path
+from batchscan.results import read_footer
+
+
+def measure_result(results: Path, labels: Path | None = None) -> tuple[MetricsReport, Path]:
+    """Compute and write the metrics of a result; returns them and where they were written."""
+    footer = read_footer(results)
+    table = None
+    if labels is not None:
+        table = read_labels(
+            labels, footer["model"]["classes"], archive_root=Path(footer["archive"])
+        )
+    report = metrics_from_result(results, table)
+    path = metrics_path(results)
+    write_metrics(report.metrics, path, footer)
+    return report, path

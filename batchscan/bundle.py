@@ -1,0 +1,312 @@
+"""A model bundle: a folder with the network, and a card that says what the network is.
+
+    model/
+    ├── card.json      what it is: input, classes, threshold, training data, figures, SHA-256s
+    ├── model.onnx     the network that ONNX Runtime runs
+    ├── model.keras    the same network as Keras saved it (optional)
+    ├── split.csv      every training image and its side of the split (optional)
+    ├── history.csv    one line for each epoch                  } beside the bundle proper: not
+    └── pictures/      curves and confusion matrix of the run   } needed, not verified
+
+`load_bundle` trusts nothing: the card's fields are checked, each file it lists is read and compared
+with its SHA-256, and a card can only list the file names above. No code in a bundle is ever run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from batchscan.errors import BundleError
+from batchscan.version import VERSION
+
+FORMAT = "batchscan-bundle"
+FORMAT_VERSION = 1
+CARD = "card.json"
+MODEL_FILES = {"onnx": "model.onnx", "tensorflow": "model.keras"}
+LISTED_FILES = frozenset({*MODEL_FILES.values(), "split.csv"})
+COMPANIONS = frozenset({"history.csv", "pictures"})
+DEFAULT_FOLDER = Path(__file__).parent / "default_model"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified model bundle.
+
+    `classes` holds two names, the one that a high score stands for last. `threshold`, in [0, 1], is
+    the lowest score that is predicted to be that class. The network takes grey images of
+    `input_size` times `input_size` pixels, decoded by the recipe that `preprocessing` names.
+
+    `digest` identifies what produces the scores (network, input size, recipe, classes). It leaves
+    out the threshold and all prose: choosing another threshold doesn't make another model.
+    """
+
+    folder: Path
+    name: str
+    classes: tuple[str, str]
+    threshold: float
+    input_size: int
+    preprocessing: str
+    digest: str
+    card: Mapping[str, Any] = field(compare=False, repr=False)
+
+    def model_bytes(self, runtime: str) -> bytes:
+        """Return the model file that `runtime` ("onnx" or "tensorflow") runs, verified again.
+
+        Raises `BundleError` when the bundle holds no such file, or it changed since the card.
+        """
+        name = MODEL_FILES[runtime]
+        listed = self.card["files"]
+        if name not in listed:
+            raise BundleError(
+                f"{self.folder}: expected {name} for the {runtime} runtime, the bundle holds "
+                f"{', '.join(sorted(listed))}; use another --runtime or another bundle"
+            )
+        return _verified(self.folder / name, listed[name])
+
+
+def load_bundle(folder: Path | None = None) -> Bundle:
+    """Read and verify a bundle; with no folder, the one that is shipped in this package.
+
+    Raises `BundleError`, in one line, when anything about it is missing, foreign or damaged.
+    """
+    folder = DEFAULT_FOLDER if folder is None else Path(folder)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise BundleError(
+            f"{folder}: expected the folder of a model bundle, found {found}; "
+            "give the folder that `batchscan train --out` wrote"
+        )
+    card = _read_card(folder / CARD)
+    bundle = _checked(folder, card)
+    for name, expected in card["files"].items():
+        _verified(folder / name, expected)
+    return bundle
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    name: str,
+    files: Mapping[str, bytes],
+    classes: tuple[str, str],
+    threshold: float,
+    input_size: int,
+    preprocessing: str,
+    details: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Write a bundle, whole or not at all, and return it as `load_bundle` reads it.
+
+    `files` maps names of `LISTED_FILES` to their content. `details` holds further fields of the
+    card (training data, figures, limits, ...), JSON values only.
+
+    The bundle is completed in a temporary folder beside `folder` and then renamed. An older bundle
+    is replaced; any other folder that isn't empty is refused with `BundleError`, and left as it is.
+    """
+    refuse_unless_replaceable(folder)
+    card = {
+        **(details or {}),
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "batchscan": VERSION,
+        "input": {"size": input_size, "channels": 1, "dtype": "uint8"},
+        "preprocessing": preprocessing,
+        "classes": list(classes),
+        "threshold": float(threshold),
+        "files": {name: _sha256(content) for name, content in sorted(files.items())},
+    }
+    _checked(folder, card)
+    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        _put(folder, {**files, CARD: text.encode()})
+    except OSError as problem:
+        raise BundleError(f"{folder}: the bundle cannot be written ({problem})") from problem
+    return load_bundle(folder)
+
+
+def refuse_unless_replaceable(folder: Path) -> None:
+    """Raise `BundleError` unless a bundle may be written at `folder`.
+
+    Allowed: nothing there yet, an empty folder, or a bundle with no file in it that isn't ours.
+    To be called before a long training run, so that its result isn't lost at the end.
+    """
+    advice = "choose a folder that does not exist yet"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        content = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    except OSError as problem:
+        raise BundleError(f"{folder}: no bundle can be written there ({problem}); {advice}") from (
+            problem
+        )
+    if not os.access(folder.resolve().parent, os.W_OK):
+        raise BundleError(f"{folder}: its parent folder cannot be written to; {advice}")
+    if not content:
+        return
+    if CARD not in content:
+        raise BundleError(f"{folder}: expected nothing or an older bundle, found files; {advice}")
+    _read_card(folder / CARD)
+    if foreign := sorted(content - LISTED_FILES - COMPANIONS - {CARD}):
+        raise BundleError(
+            f"{folder}: replacing this bundle would delete {foreign[0]}, which is no part of it; "
+            f"move it away, or {advice}"
+        )
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    """Return the card as JSON of a format and version that this program reads."""
+    try:
+        card = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(
+            f"{path.parent}: expected a model bundle, found no {CARD} in it"
+        ) from None
+    except OSError as problem:
+        raise BundleError(f"{path}: cannot be read ({problem.strerror})") from problem
+    except (ValueError, RecursionError):
+        raise BundleError(f"{path}: expected JSON, found something else; {_RESTORE}") from None
+    found = card.get("format") if isinstance(card, dict) else None
+    if found != FORMAT:
+        raise BundleError(f'{path}: expected "format": "{FORMAT}", found {_shown(found)}')
+    version = card.get("format_version")
+    if type(version) is not int or version < 1:
+        raise BundleError(f"{path}: expected a format_version from 1 up, found {_shown(version)}")
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"{path}: expected format_version {FORMAT_VERSION} or lower, found {version}; "
+            "update batchscan to use this bundle"
+        )
+    return dict(card)
+
+
+def _checked(folder: Path, card: Mapping[str, Any]) -> Bundle:
+    """Return the bundle that a card describes, after checking each field that is used."""
+
+    def require(valid: bool, name: str, expected: str, found: object) -> None:
+        if not valid:
+            raise BundleError(
+                f"{folder / CARD}: expected {name} to be {expected}, found {_shown(found)}"
+            )
+
+    for key in ("name", "preprocessing"):
+        value = card.get(key)
+        usable = isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable()
+        require(usable, key, "a text of 1 to 100 printable characters", value)
+    classes = card.get("classes")
+    require(_are_classes(classes), "classes", "two different names", classes)
+    threshold = card.get("threshold")
+    in_range = type(threshold) in (int, float) and 0 <= threshold <= 1  # type: ignore[operator]
+    require(in_range, "threshold", "a number from 0 to 1", threshold)
+    shape = card.get("input")
+    size = shape.get("size") if isinstance(shape, dict) else None
+    require(type(size) is int and 1 <= size <= 4096, "input.size", "1 to 4096 pixels", size)
+    require(shape == {"size": size, "channels": 1, "dtype": "uint8"}, "input", "uint8 grey", shape)
+    files = card.get("files")
+    require(_are_files(files), "files", f"SHA-256s of {', '.join(sorted(LISTED_FILES))}", files)
+    require(bool(files.keys() & MODEL_FILES.values()), "files", "with a model", files)  # type: ignore[union-attr]
+    return Bundle(
+        folder=folder,
+        name=card["name"],
+        classes=(card["classes"][0], card["classes"][1]),
+        threshold=float(card["threshold"]),
+        input_size=card["input"]["size"],
+        preprocessing=card["preprocessing"],
+        digest=_digest(card),
+        card=card,
+    )
+
+
+def _are_classes(value: object) -> bool:
+    texts = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+    return texts and len(value) == 2 and value[0].casefold() != value[1].casefold()  # type: ignore[arg-type,index]
+
+
+def _are_files(value: object) -> bool:
+    """Say whether this maps known names to SHA-256s; so no card reaches outside its folder."""
+    return isinstance(value, dict) and all(
+        name in LISTED_FILES and isinstance(digest, str) and len(digest) == 64
+        for name, digest in value.items()
+    )
+
+
+def _digest(card: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over everything that a score depends on."""
+    files = card["files"]
+    parts = [f"{name} {files[name]}" for name in sorted(MODEL_FILES.values()) if name in files]
+    parts += [f"input {card['input']['size']}", f"preprocessing {card['preprocessing']}"]
+    parts += [f"class {name}" for name in card["classes"]]
+    return _sha256("\n".join(parts).encode())
+
+
+def _verified(path: Path, expected: str) -> bytes:
+    """Return a file's content, which must have the SHA-256 `expected` in hexadecimal."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path}: listed in {CARD}, but missing; {_RESTORE}") from None
+    except OSError as problem:
+        raise BundleError(f"{path}: cannot be read ({problem.strerror})") from problem
+    found = _sha256(content)
+    if found != expected:
+        raise BundleError(
+            f"{path}: damaged: expected SHA-256 {expected[:16]}..., found {found[:16]}... "
+            f"({len(content)} bytes); {_RESTORE}"
+        )
+    return content
+
+
+def _put(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put a folder with these files at `folder`, by renaming a finished one.
+
+    Where an older bundle stands, it is moved aside first: for that moment there is no bundle, never
+    half of one. It is moved back if the new one cannot take its place.
+    """
+    folder = folder.resolve()
+    mark = secrets.token_hex(4)
+    partial = folder.with_name(f".{folder.name}.{mark}.partial")
+    older = folder.with_name(f".{folder.name}.{mark}.older")
+    partial.mkdir()
+    try:
+        for name, content in files.items():
+            _write_durably(partial / name, content)
+        if folder.exists():
+            folder.rename(older)
+        try:
+            partial.rename(folder)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                older.rename(folder)
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _shown(value: object) -> str:
+    """Return a short one-line form of a JSON value, for messages."""
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=True, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_RESTORE = "copy the bundle again, or train it anew"

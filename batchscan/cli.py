@@ -1,0 +1,265 @@
+"""The command line: thin commands over one call each; errors become one line here and only here.
+
+Heavy modules are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from batchscan.errors import BatchscanError, Interrupted, TooManyFailures
+from batchscan.version import VERSION
+
+_FOLDER = click.Path(path_type=Path)
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    unexpected error
+  2    usage: an option, a path or an input file cannot be used
+  3    more images failed than --max-failures allows (results are written)
+  4    no image found
+  5    the output is in use by another run
+  130  interrupted by Ctrl-C (SIGINT); the same command resumes
+  143  interrupted by SIGTERM; the same command resumes
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(VERSION, prog_name="batchscan")
+def main() -> None:
+    """Score large archives of chest X-rays for pneumonia.
+
+    Not a medical device: for research and retrospective audits.
+
+    \b
+    Examples:
+      batchscan run /archive --out results.parquet
+      batchscan metrics results.parquet --labels truth.csv
+      batchscan train /data/chest_xray --out model/
+      batchscan demo
+    """
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("archive", type=_FOLDER)
+@click.option("--out", required=True, type=_FOLDER, help="The result, a Parquet file.")
+@click.option("--model", type=_FOLDER, help="A model bundle's folder.  [default: the one included]")
+@click.option("--labels", type=_FOLDER, help="CSV or Parquet with columns path and label.")
+@click.option("--threshold", type=float, help="Probability from 0 to 1.  [default: the bundle's]")
+@click.option(
+    "--workers",
+    type=int,
+    help="How many.  [default: one per GPU, or per CPU core; 0: in this process, without Ray]",
+)
+@click.option("--address", help="A running Ray cluster, such as auto or HOST:6379.")
+@click.option("--shard-size", type=int, default=256, show_default=True, help="Images per shard.")
+@click.option("--runtime", default="onnx", show_default=True, help="onnx or tensorflow.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Only such files (repeatable).")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="No such files (repeatable).")
+@click.option("--fresh", is_flag=True, help="Forget earlier results and score everything anew.")
+@click.option(
+    "--max-failures",
+    metavar="N|P%",
+    help="More failed images end with exit code 3.  [default: only when every image failed]",
+)
+@click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
+def run(max_failures: str | None, **options: Any) -> None:
+    """Score every JPEG and PNG below ARCHIVE and write one Parquet file.
+
+    Run the same command again to resume after an interruption, or to take in what is new or
+    changed since. Class labels come from folders named like a class (NORMAL, PNEUMONIA), or from
+    --labels; where they exist, metrics are written beside the result.
+
+    \b
+    Examples:
+      batchscan run /archive --out results.parquet
+      batchscan run /archive --out results.parquet --labels truth.csv --max-failures 5%
+      batchscan run /archive --out results.parquet --exclude thumbnails --workers 8
+      batchscan run /archive --out results.parquet --address auto
+    """
+    from batchscan.config import FailureLimit, ScanConfig
+    from batchscan.progress import open_progress
+    from batchscan.report import render_summary
+    from jobs.scan import scan
+
+    config = ScanConfig(max_failures=FailureLimit(max_failures), **options)
+    with _resume_hint(config.out, config.fresh):
+        summary = scan(config, open_progress())
+    click.echo(render_summary(summary))
+    if summary.too_many_failures:
+        allowed = max_failures or "any number but all"
+        failed, found = summary.counts.failed.total(), summary.counts.found
+        raise TooManyFailures(
+            f"{failed:,} of {found:,} images failed, allowed: {allowed}; the column 'error' of"
+            f" {config.out} says why, image by image"
+        )
+
+
+@main.command()
+@click.argument("results", type=_FOLDER)
+@click.option("--labels", type=_FOLDER, help="CSV or Parquet with columns path and label.")
+@click.option("--verbose", is_flag=True, help="Show tracebacks.")
+def metrics(results: Path, labels: Path | None, **_verbose: bool) -> None:
+    """Compute metrics of RESULTS, from its labels or from --labels.
+
+    Prints a table and writes it beside RESULTS, as results.metrics.parquet.
+
+    \b
+    Examples:
+      batchscan metrics results.parquet
+      batchscan metrics results.parquet --labels truth.csv
+    """
+    from batchscan.audit import measure_result
+    from batchscan.metrics import render_metrics
+
+    report, path = measure_result(results, labels)
+    click.echo(render_metrics(report))
+    click.echo(f"\n  metrics    {path}")
+
+
+@main.command()
+@click.argument("dataset", type=_FOLDER)
+@click.option("--out", required=True, type=_FOLDER, help="The model bundle, a folder.")
+@click.option("--epochs", type=int, default=10, show_default=True)
+@click.option("--batch-size", type=int, default=32, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="For split and weights.")
+@click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
+def train(dataset: Path, out: Path, **options: Any) -> None:
+    """Train the network on DATASET and write a model bundle.
+
+    DATASET holds folders NORMAL and PNEUMONIA, directly or below train/, with optional val/ and
+    test/. Needs pip install 'batchscan[train]'. Ctrl-C keeps the best epoch so far.
+
+    \b
+    Examples:
+      batchscan train /data/chest_xray --out model/
+      batchscan run /archive --out results.parquet --model model/
+    """
+    from training.run import train as train_bundle
+
+    train_bundle(dataset, out, **options)
+
+
+@main.command()
+@click.option(
+    "--out", type=_FOLDER, default=Path("batchscan-demo"), show_default=True, help="A new folder."
+)
+@click.option("--images", type=int, default=60, show_default=True, help="How many to draw.")
+@click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
+def demo(out: Path, images: int, verbose: bool) -> None:
+    """Draw a small archive of synthetic chest X-rays and scan it.
+
+    The images are phantoms, drawn by this program: no patient's data, and scores that mean nothing.
+    A few files are damaged on purpose.
+    """
+    from batchscan.config import ScanConfig
+    from batchscan.phantom import draw_archive
+    from batchscan.progress import open_progress
+    from batchscan.report import render_summary
+    from jobs.scan import scan
+
+    archive = out / "archive"
+    if not archive.exists():
+        click.echo(f"drawing {images} phantoms in {archive} ...", err=True)
+        archive.mkdir(parents=True)
+        draw_archive(archive, images=images)
+    summary = scan(ScanConfig(archive, out / "results.parquet", verbose=verbose), open_progress())
+    click.echo(render_summary(summary))
+    click.echo(
+        f'\n  archive    {archive}\nLook inside:\n  python3 -c "import pandas; '
+        f"print(pandas.read_parquet('{out / 'results.parquet'}'))\""
+    )
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that teaches SHELL to complete batchscan's commands and options.
+
+    \b
+    Examples:
+      eval "$(batchscan completion bash)"      # in ~/.bashrc
+      eval "$(batchscan completion zsh)"       # in ~/.zshrc
+      batchscan completion fish > ~/.config/fish/completions/batchscan.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(main, {}, "batchscan", "_BATCHSCAN_COMPLETE").source())
+
+
+def entry_point() -> NoReturn:
+    """Run the command line and exit with the documented code."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # Not on streams that a test put there.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    sys.exit(_exit_code(sys.argv[1:]))
+
+
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    """Stop in good order; a second signal of the kind ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Interrupted(number)
+
+
+def _exit_code(arguments: list[str]) -> int:
+    verbose = "--verbose" in arguments
+    try:
+        code = main.main(arguments, prog_name="batchscan", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except Interrupted as error:
+        return error.exit_code
+    except BatchscanError as error:
+        _say(str(error), verbose)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # Whoever read the output has gone; Python would complain at exit.
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _say(f"{where}{error.strerror or error}", verbose)
+        return 1
+    except Exception as error:
+        kind = type(error).__name__
+        _say(f"unexpected {kind}: {error}; run again with --verbose for the traceback", verbose)
+        return 1
+
+
+def _say(text: str, verbose: bool) -> None:
+    if verbose:
+        traceback.print_exc()
+    click.echo(f"batchscan: error: {text}", err=True)
+
+
+@contextlib.contextmanager
+def _resume_hint(out: Path, fresh: bool) -> Iterator[None]:
+    try:
+        yield
+    except Interrupted as error:
+        name = signal.Signals(error.exit_code - 128).name
+        again = "the same command without --fresh" if fresh else "the same command again"
+        click.echo(
+            f"batchscan: interrupted by {name}; what is finished is kept beside {out}: run {again} "
+            "to go on",
+            err=True,
+        )
+        raise
+
+
+if __name__ == "__main__":
+    entry_point()

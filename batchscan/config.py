@@ -1,0 +1,107 @@
+"""What a scan was asked to do: one frozen record that has checked itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from batchscan.archive import Selection, check_archive
+from batchscan.errors import UsageError
+from batchscan.model import RUNTIMES
+
+DEFAULT_SHARD_SIZE = 256
+
+
+@dataclass(frozen=True)
+class FailureLimit:
+    """How many images may fail: a number, a percentage of those found, or (None) all but one."""
+
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            number = self._number()
+        except ValueError:
+            number = -1.0
+        if number < 0 or (self._is_percentage() and number > 100):
+            raise UsageError(
+                f"--max-failures {self.text}: expected a number such as 20, or a share such as 5%"
+            )
+
+    def allows(self, failed: int, found: int) -> bool:
+        """Say whether this many failures among this many images are acceptable."""
+        if self.text is None:
+            return failed < found
+        if self._is_percentage():
+            return failed * 100 <= self._number() * found
+        return failed <= self._number()
+
+    def _is_percentage(self) -> bool:
+        return self.text is not None and self.text.strip().endswith("%")
+
+    def _number(self) -> float:
+        text = (self.text or "0").strip()
+        return float(text[:-1]) if text.endswith("%") else int(text)
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """Everything that `batchscan run` can be told. Raises `UsageError` where a value cannot be.
+
+    `model` is a bundle's folder (None: the one in the package), `threshold` a probability (None:
+    the bundle's), `workers` their number (None: what the machines have; 0: score in this process,
+    without Ray), `address` a Ray cluster (None: a Ray of our own on this machine).
+    """
+
+    archive: Path
+    out: Path
+    model: Path | None = None
+    labels: Path | None = None
+    threshold: float | None = None
+    workers: int | None = None
+    address: str | None = None
+    shard_size: int = DEFAULT_SHARD_SIZE
+    runtime: str = "onnx"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    fresh: bool = False
+    max_failures: FailureLimit = FailureLimit()
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        if self.runtime not in RUNTIMES:
+            raise UsageError(f"--runtime {self.runtime}: expected one of {', '.join(RUNTIMES)}")
+        if self.workers == 0 and self.address:
+            raise UsageError("--workers 0 scores without Ray, so it cannot go with --address")
+        check_archive(self.archive)
+        _check_output(self.out)
+
+    @property
+    def selection(self) -> Selection:
+        """The files that count."""
+        return Selection(self.include, self.exclude)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options in JSON's types, for the record in the result."""
+        options = asdict(self) | {"max_failures": self.max_failures.text}
+        del options["verbose"]
+        return {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
+
+    def _check_numbers(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise UsageError(f"--threshold {self.threshold}: expected a probability from 0 to 1")
+        if self.workers is not None and self.workers < 0:
+            raise UsageError(f"--workers {self.workers}: expected 0 or more")
+        if not 1 <= self.shard_size <= 100_000:
+            raise UsageError(f"--shard-size {self.shard_size}: expected 1 to 100000 images")
+
+
+def _check_output(out: Path) -> None:
+    if out.is_dir():
+        raise UsageError(f"{out}: expected a file name such as results.parquet, found a folder")
+    if not out.parent.is_dir():
+        raise UsageError(
+            f"{out.parent}: the folder for the results does not exist; create it first"
+        )

@@ -1,0 +1,99 @@
+"""Everything that can go wrong, as one tree. Each error knows the exit code of the command line.
+
+BatchscanError              1   unexpected, or without a code of its own
+├── UsageError              2   an option, a path or an input file that cannot be used as it is
+│   ├── BundleError         2   a model bundle that is damaged, foreign or incomplete
+│   ├── LabelError          2   a label file that cannot be read or contradicts itself
+│   └── DatasetError        2   a training data set that cannot be used
+├── TooManyFailures         3   more images failed than --max-failures allows
+├── NoImagesFound           4   the archive holds no image
+├── OutputInUse             5   another run is writing the same output
+└── WorkerError             1   workers cannot start or cannot do their work
+Interrupted           128 + n   stopped by signal n; what is finished is kept
+
+ImageFailure                -   one image cannot be scored; becomes a row, never ends a run
+"""
+
+from __future__ import annotations
+
+
+class BatchscanError(Exception):
+    """A problem that ends the command; its text is the one line that the user reads."""
+
+    exit_code = 1
+
+
+class UsageError(BatchscanError):
+    """An option, path or input file cannot be used as it is."""
+
+    exit_code = 2
+
+
+class BundleError(UsageError):
+    """A model bundle is damaged, foreign or incomplete."""
+
+
+class LabelError(UsageError):
+    """A label file cannot be read, or contradicts itself."""
+
+
+class DatasetError(UsageError):
+    """A training data set cannot be used."""
+
+
+class TooManyFailures(BatchscanError):
+    """More images failed than allowed; the results are complete and written all the same."""
+
+    exit_code = 3
+
+
+class NoImagesFound(BatchscanError):
+    """The archive holds no image."""
+
+    exit_code = 4
+
+
+class OutputInUse(BatchscanError):
+    """Another run is writing the same output."""
+
+    exit_code = 5
+
+
+class WorkerError(BatchscanError):
+    """Workers cannot start, or cannot do their work on any machine."""
+
+
+class Interrupted(BaseException):
+    """The process was asked to stop by a signal.
+
+    Not an `Exception`, for the reason that `KeyboardInterrupt` is none: code that turns errors
+    into rows or retries must not swallow it.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.exit_code = 128 + signal_number
+
+
+class ImageFailure(Exception):
+    """One image cannot be scored.
+
+    `category` is one of `batchscan.schema.FAILURES`. Width and height in pixels and the format are
+    given when the file's header could still be read.
+    """
+
+    def __init__(
+        self,
+        category: str,
+        reason: str,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        format: str | None = None,
+    ) -> None:
+        super().__init__(category, reason)
+        self.category = category
+        self.reason = reason
+        self.width = width
+        self.height = height
+        self.format = format

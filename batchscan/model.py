@@ -1,0 +1,162 @@
+"""A model in memory: grey squares in, probabilities out. The one place that runs a network.
+
+Every batch that reaches the network has `BATCH` images, the last one padded: matrix kernels round
+differently for different batch sizes, and a score must not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchscan.errors import BundleError, UsageError, WorkerError
+
+BATCH = 32
+
+RUNTIMES = ("onnx", "tensorflow")
+
+_GPU_PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "ROCMExecutionProvider")
+
+Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A loaded network. `forward` takes uint8 (BATCH, S, S); `provider` says what it runs on."""
+
+    forward: Forward
+    input_size: int
+    provider: str
+
+    def score(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Score uint8 (B, S, S) grey levels: float32 (B,), probability of the positive class."""
+        scores = np.empty(len(images), dtype=np.float32)
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH]
+            count = len(batch)
+            if count < BATCH:
+                padding = np.zeros((BATCH - count, *batch.shape[1:]), dtype=np.uint8)
+                batch = np.concatenate([batch, padding])
+            scores[start : start + count] = self.forward(batch)[:count]
+        return scores
+
+
+def open_scorer(
+    runtime: str, model: bytes, *, input_size: int, threads: int = 1, device: str = "cpu"
+) -> Scorer:
+    """Load the bytes of a `model.onnx` (runtime `onnx`) or a `model.keras` (`tensorflow`).
+
+    `device` is `cpu` or `gpu`. Raises `BundleError` if the bytes are no such model,
+    `WorkerError` if the GPU was asked for and cannot be used: a run that was placed on GPUs must
+    not crawl along on CPUs unnoticed.
+    """
+    if runtime == "onnx":
+        return _open_onnx(model, input_size, threads, device)
+    if runtime == "tensorflow":
+        return _open_keras(model, input_size, threads, device)
+    raise UsageError(f"unknown runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}")
+
+
+def _open_onnx(model: bytes, input_size: int, threads: int, device: str) -> Scorer:
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the cores that other workers decode on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = _onnx_providers(onnxruntime.get_available_providers(), device)
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:
+        raise BundleError(f"model.onnx cannot be loaded by ONNX Runtime: {error}") from error
+    provider = session.get_providers()[0]
+    if device == "gpu" and provider not in _GPU_PROVIDERS:
+        raise WorkerError(_gpu_message("ONNX Runtime could not start its GPU provider"))
+    name, output = session.get_inputs()[0].name, session.get_outputs()[0].name
+
+    def forward(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = session.run([output], {name: batch})[0]
+        return scores.reshape(len(batch))
+
+    return Scorer(forward, input_size, provider)
+
+
+def _onnx_providers(available: list[str], device: str) -> list[str]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    usable = [
+        name for name in ("CUDAExecutionProvider", "ROCMExecutionProvider") if name in available
+    ]
+    if not usable:
+        raise WorkerError(_gpu_message("the installed ONNX Runtime has no GPU provider"))
+    return [*usable, "CPUExecutionProvider"]
+
+
+def _gpu_message(found: str) -> str:
+    return (
+        f"a worker was placed on a GPU, but {found}; install the GPU variant on that machine "
+        "(pip uninstall onnxruntime, then pip install onnxruntime-gpu with a matching CUDA), "
+        "or use --runtime tensorflow"
+    )
+
+
+def _open_keras(model: bytes, input_size: int, threads: int, device: str) -> Scorer:
+    tensorflow, keras = _import_keras(threads)
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise WorkerError(
+            "a worker was placed on a GPU, but TensorFlow sees none; install "
+            "'tensorflow[and-cuda]' on that machine, or use --runtime onnx"
+        )
+    network = _load_keras(keras, model)
+    place = "/GPU:0" if device == "gpu" else "/CPU:0"
+
+    @tensorflow.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def call(batch: Any) -> Any:
+        return network(batch, training=False)
+
+    def forward(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with tensorflow.device(place):
+            scores = call(tensorflow.constant(batch[..., np.newaxis]))
+        return np.asarray(scores, dtype=np.float32).reshape(len(batch))
+
+    return Scorer(forward, input_size, f"tensorflow{place}")
+
+
+def _import_keras(threads: int) -> tuple[Any, Any]:
+    try:
+        import keras
+        import tensorflow
+    except ImportError as error:
+        raise UsageError(
+            "--runtime tensorflow needs TensorFlow, which is not installed: "
+            "pip install 'batchscan[train]', or leave the option out to score with ONNX Runtime"
+        ) from error
+    for gpu in tensorflow.config.list_physical_devices("GPU"):
+        tensorflow.config.experimental.set_memory_growth(gpu, True)
+    try:
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        pass  # TensorFlow is already running in this process and keeps the threads it has.
+    return tensorflow, keras
+
+
+def _load_keras(keras: Any, model: bytes) -> Any:
+    """Load without running code from the file: safe mode refuses lambda layers and the like."""
+    with tempfile.TemporaryDirectory(prefix="batchscan-") as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(model)
+        try:
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise BundleError(f"model.keras cannot be loaded in safe mode: {reason}") from error

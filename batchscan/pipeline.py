@@ -1,0 +1,343 @@
+"""A scan from its configuration to its results: lock, plan, dispatch, merge, measure.
+
+Who scores the shards is an argument (`Dispatch`), so that the same run works on a Ray cluster and
+in a single process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchscan.archive import ListingNotes, list_images
+from batchscan.bundle import Bundle, load_bundle
+from batchscan.config import ScanConfig
+from batchscan.errors import BundleError, NoImagesFound
+from batchscan.image import PREPROCESSING
+from batchscan.labels import LabelLookup, LabelTable, folder_labels, read_labels
+from batchscan.metrics import MetricsReport, metrics_from_result, write_metrics
+from batchscan.plan import FinishedRows, PlanCounts, plan_shards
+from batchscan.provenance import host_facts, identity_of, refuse_difference, software_record
+from batchscan.results import (
+    Counts,
+    part_name,
+    part_sources,
+    read_footer,
+    result_sources,
+    sweep,
+    write_part,
+    write_result,
+)
+from batchscan.schema import RESULT_SCHEMA
+from batchscan.shard import Shard
+from batchscan.worker import Job, Observer, ShardReport, WorkerFacts
+from batchscan.workspace import Identity, RunState, Workspace
+
+Dispatch = Callable[[Job, bytes, Iterator[Shard], Observer], None]
+
+
+@dataclass(frozen=True)
+class ScanSummary:
+    """What a scan did, and what its result holds."""
+
+    out: Path
+    metrics_out: Path | None
+    model: str
+    threshold: float
+    counts: Counts
+    scored_now: int
+    unchanged: int
+    dropped: int
+    seconds: float
+    notes: ListingNotes
+    unmatched_labels: tuple[int, tuple[str, ...]]
+    positive_class: str
+    metrics: MetricsReport | None
+    too_many_failures: bool
+
+
+class Progress(Observer):
+    """An observer that also learns how much there is; this one says nothing."""
+
+    def expect(self, images: int) -> None:
+        """About this many images are in the archive."""
+
+    def kept(self, images: int) -> None:
+        """So many images are finished from earlier runs."""
+
+    def worker_ready(self, facts: WorkerFacts) -> None:
+        """A worker has loaded the model."""
+
+    def shard_done(self, report: ShardReport) -> None:
+        """A shard's part is committed."""
+
+    def notice(self, text: str) -> None:
+        """Something happened that a person should know now."""
+
+    def tick(self) -> None:
+        """Called about once a second while the run lasts."""
+
+    def close(self) -> None:
+        """The scoring is over, or was interrupted."""
+
+
+@dataclass
+class _Tally:
+    """Passes everything on to the progress display, and remembers what the summary needs."""
+
+    progress: Progress
+    plan: PlanCounts
+    scored_now: int = 0
+    kept_shown: int = 0
+    providers: set[str] = field(default_factory=set)
+
+    def worker_ready(self, facts: WorkerFacts) -> None:
+        self.providers.add(facts.provider)
+        self.progress.worker_ready(facts)
+
+    def shard_done(self, report: ShardReport) -> None:
+        self.scored_now += report.images - report.failed
+        self.progress.shard_done(report)
+
+    def notice(self, text: str) -> None:
+        self.progress.notice(text)
+
+    def tick(self) -> None:
+        self.progress.kept(self.plan.kept - self.kept_shown)
+        self.kept_shown = self.plan.kept
+        self.progress.tick()
+
+
+def run_scan(
+    config: ScanConfig, dispatch: Dispatch, progress: Progress | None = None
+) -> ScanSummary:
+    """Score an archive into `config.out`; returns when the results are complete.
+
+    Raises an error of `batchscan.errors`. What was finished before it stays in the working folder
+    beside the output, where the next run of the same command finds it.
+    """
+    bundle = _load_matching_bundle(config.model)
+    labels = _read_labels(config, bundle)
+    with Workspace(config.out) as workspace:
+        scan = _Scan(config, bundle, labels, workspace, progress or Progress())
+        return scan.run(dispatch)
+
+
+def metrics_path(out: Path) -> Path:
+    """Name the metrics file that belongs to a result: `results.metrics.parquet` and so on."""
+    return out.with_name(out.name.removesuffix(".parquet") + ".metrics.parquet")
+
+
+def _load_matching_bundle(folder: Path | None) -> Bundle:
+    """Load a bundle that was trained on images decoded as they are decoded here."""
+    bundle = load_bundle(folder)
+    if bundle.preprocessing != PREPROCESSING:
+        raise BundleError(
+            f"{bundle.folder}: expected a model for the preprocessing {PREPROCESSING}, found one "
+            f"for {bundle.preprocessing}; train it anew, or use the batchscan that it came with"
+        )
+    return bundle
+
+
+def _read_labels(config: ScanConfig, bundle: Bundle) -> LabelTable | None:
+    if config.labels is None:
+        return None
+    return read_labels(config.labels, bundle.classes, archive_root=config.archive)
+
+
+class _Scan:
+    """One run. Its state is what must be the same from the first shard to the footer."""
+
+    def __init__(
+        self,
+        config: ScanConfig,
+        bundle: Bundle,
+        labels: LabelTable | None,
+        workspace: Workspace,
+        progress: Progress,
+    ) -> None:
+        self._config = config
+        self._bundle = bundle
+        self._labels = labels
+        self._lookup = LabelLookup(labels) if labels is not None else None
+        self._workspace = workspace
+        self._progress = progress
+        self._root = os.path.realpath(config.archive)
+        self._threshold = bundle.threshold if config.threshold is None else config.threshold
+        self._clock = time.monotonic()
+        self._notes = ListingNotes()
+        self._plan = PlanCounts()
+        self._tally = _Tally(progress, self._plan)
+        self._counts = Counts()
+
+    def run(self, dispatch: Dispatch) -> ScanSummary:
+        state = self._begin()
+        try:
+            self._score(state, dispatch)
+        finally:
+            self._progress.close()
+        if self._plan.planned + self._plan.kept == 0:
+            self._workspace.remove()
+            raise NoImagesFound(self._nothing_found())
+        self._merge(state)
+        metrics = self._measure()
+        self._workspace.remove()
+        return self._summarise(metrics)
+
+    def _begin(self) -> RunState:
+        """Refuse what does not belong together, then record the start."""
+        identity = Identity(self._root, self._bundle.digest, PREPROCESSING)
+        earlier = self._workspace.state()
+        replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
+        if self._workspace.out.exists():
+            footer = read_footer(
+                self._workspace.out
+            )  # Also with --fresh: never replace a foreign file.
+            if not replaces:
+                refuse_difference(self._workspace.out, identity_of(footer), identity)
+        if self._config.fresh or earlier is None:
+            self._workspace.discard()
+        else:
+            refuse_difference(self._workspace.folder, earlier.identity, identity)
+        return self._workspace.begin(identity, replaces_result=replaces)
+
+    def _score(self, state: RunState, dispatch: Dispatch) -> None:
+        """Score what is not finished yet. Without anything to do, no worker is started."""
+        self._start_estimate()
+        shards = self._shards(state)
+        first = next(shards, None)
+        self._tally.tick()
+        if first is None:
+            return
+        job = Job(
+            root=self._root,
+            parts=str(self._workspace.folder),
+            generation=state.generation,
+            runtime=self._config.runtime,
+            input_size=self._bundle.input_size,
+        )
+        model = self._bundle.model_bytes(self._config.runtime)
+        dispatch(job, model, chain([first], shards), self._tally)
+
+    def _shards(self, state: RunState) -> Iterator[Shard]:
+        sources = part_sources(self._workspace.folder)
+        if self._workspace.out.exists() and not state.replaces_result:
+            sources += result_sources(self._workspace.out)
+        finished = FinishedRows(sweep(sources), self._keep(state), self._notes, self._plan)
+        names = list_images(
+            Path(self._root),
+            self._notes,
+            selection=self._config.selection,
+            skip=frozenset([str(self._workspace.folder)]),
+        )
+        return plan_shards(
+            names, finished, self._plan, root=self._root, shard_size=self._config.shard_size
+        )
+
+    def _keep(self, state: RunState) -> Callable[[pa.Table], None]:
+        """Carry rows of earlier runs into this one, as parts of their own."""
+        numbers = iter(range(1 << 40))
+
+        def keep(table: pa.Table) -> None:
+            name = part_name(state.generation, f"c{next(numbers):08d}")
+            write_part(self._workspace.folder, name, table)
+
+        return keep
+
+    def _start_estimate(self) -> None:
+        """Count the archive's images by their names, beside the run: for the time left, no more."""
+        names = list_images(
+            Path(self._root), ListingNotes(), selection=self._config.selection, peek=False
+        )
+
+        def count() -> None:
+            self._progress.expect(sum(1 for _ in names))
+
+        threading.Thread(target=count, daemon=True).start()
+
+    def _merge(self, state: RunState) -> None:
+        schema = RESULT_SCHEMA
+        if self._labels is not None:
+            for column in self._labels.extra_fields:
+                schema = schema.append(column)
+        parts = part_sources(self._workspace.folder, only=state.generation)
+        tables = (self._derive(table, schema) for table in sweep(parts))
+        write_result(self._workspace.out, schema, tables, lambda: self._footer(state))
+
+    def _derive(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
+        """Add what follows from options and labels, not from pixels."""
+        negative, positive = self._bundle.classes
+        # As float32: a score that shows as 0.7 reaches a threshold of 0.7.
+        threshold = pa.scalar(self._threshold, pa.float32())
+        above = pc.greater_equal(table["score"], threshold)
+        table = table.append_column("prediction", pc.if_else(above, positive, negative))
+        for name, column in self._label_columns(table).items():
+            table = table.append_column(name, column)
+        table = table.select(schema.names).cast(schema)
+        self._counts.add(table, positive)
+        return table
+
+    def _label_columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
+        paths = table["path"].combine_chunks()
+        if self._lookup is None:
+            return {"label": folder_labels(paths, self._bundle.classes, Path(self._root).name)}
+        found = self._lookup.find(paths)
+        return {name: found[name] for name in found.column_names}
+
+    def _footer(self, state: RunState) -> dict[str, Any]:
+        return software_record(self._bundle) | {
+            "threshold": self._threshold,
+            "archive": self._root,
+            "options": self._config.options(),
+            "host": host_facts() | {"providers": sorted(self._tally.providers)},
+            "started": state.started,
+            "finished": datetime.now(UTC).isoformat(),
+            "counts": self._counts.as_json(),
+        }
+
+    def _measure(self) -> MetricsReport | None:
+        """Write the metrics beside the result where labels exist; stale ones go."""
+        path = metrics_path(self._workspace.out)
+        if not self._counts.labelled:
+            path.unlink(missing_ok=True)
+            return None
+        report = metrics_from_result(self._workspace.out)
+        write_metrics(report.metrics, path, read_footer(self._workspace.out))
+        return report
+
+    def _summarise(self, metrics: MetricsReport | None) -> ScanSummary:
+        return ScanSummary(
+            out=self._config.out,
+            metrics_out=metrics_path(self._config.out) if metrics else None,
+            model=self._bundle.name,
+            threshold=self._threshold,
+            counts=self._counts,
+            scored_now=self._tally.scored_now,
+            unchanged=self._plan.kept,
+            dropped=self._plan.dropped,
+            seconds=time.monotonic() - self._clock,
+            notes=self._notes,
+            unmatched_labels=self._lookup.unmatched() if self._lookup else (0, ()),
+            positive_class=self._bundle.classes[-1],
+            metrics=metrics,
+            too_many_failures=not self._config.max_failures.allows(
+                self._counts.failed.total(), self._counts.found
+            ),
+        )
+
+    def _nothing_found(self) -> str:
+        others = self._notes.other_files.total()
+        return (
+            f"{self._config.archive}: expected JPEG or PNG images, found none among {others:,} "
+            "files; check the path, the mount and --include/--exclude"
+        )

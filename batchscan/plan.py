@@ -1,0 +1,131 @@
+"""From a listing to shards, minus what is already finished.
+
+Listing and finished rows come in the same order, so they are walked side by side, like two sorted
+piles of cards: memory holds a shard and a table, whatever the archive's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from batchscan.archive import FileState, ListingNotes, display_path, file_state
+from batchscan.schema import TRANSIENT
+from batchscan.shard import Shard
+
+_FIRST_SHARDS = 8
+_FIRST_SIZE = 32
+
+
+@dataclass
+class PlanCounts:
+    """What planning has decided so far."""
+
+    planned: int = 0
+    kept: int = 0
+    dropped: int = 0
+
+
+class FinishedRows:
+    """The rows of earlier runs, in order of path, with a mark on those that stay.
+
+    `keep` is called with a table of the rows that stay, whenever enough are together.
+    """
+
+    def __init__(
+        self,
+        tables: Iterator[pa.Table],
+        keep: Callable[[pa.Table], None],
+        notes: ListingNotes,
+        counts: PlanCounts,
+    ) -> None:
+        self._tables = tables
+        self._keep = keep
+        self._notes = notes
+        self._counts = counts
+        self._table: pa.Table | None = None
+        self._paths: list[str] = []
+        self._states: list[tuple[int, int, str | None]] = []
+        self._marked: list[int] = []
+        self._row = 0
+        self._advance_table()
+
+    def is_unchanged(self, root: str, name: str) -> bool:
+        """Say whether an image is finished as it is now, and if so let its row stay."""
+        path = display_path(name)
+        while self._table is not None and self._paths[self._row] < path:
+            self._leave_behind()
+        if self._table is None or self._paths[self._row] != path:
+            return False
+        unchanged = self._states_agree(root, name)
+        if unchanged:
+            self._mark()
+        self._step()
+        return unchanged
+
+    def finish(self) -> None:
+        """Deal with the rows behind the end of the listing."""
+        while self._table is not None:
+            self._leave_behind()
+
+    def _states_agree(self, root: str, name: str) -> bool:
+        size, modified, failure = self._states[self._row]
+        if failure in TRANSIENT:
+            return False
+        return file_state(root, name) == FileState(size, modified)
+
+    def _leave_behind(self) -> None:
+        """Pass a row whose image the listing did not show.
+
+        In a folder that could not be read, nobody knows whether it is gone: its row stays.
+        """
+        path = self._paths[self._row]
+        if any(path.startswith(f"{folder}/") for folder in self._notes.unreadable_folders):
+            self._mark()
+        else:
+            self._counts.dropped += 1
+        self._step()
+
+    def _mark(self) -> None:
+        self._marked.append(self._row)
+        self._counts.kept += 1
+
+    def _step(self) -> None:
+        self._row += 1
+        if self._row == len(self._paths):
+            self._advance_table()
+
+    def _advance_table(self) -> None:
+        if self._table is not None and self._marked:
+            self._keep(self._table.take(self._marked))
+        self._table = next((table for table in self._tables if table.num_rows), None)
+        self._marked, self._row = [], 0
+        self._paths, self._states = [], []
+        if self._table is not None:
+            self._paths = self._table["path"].to_pylist()
+            modified = self._table["modified"].cast(pa.int64())
+            columns = (self._table["bytes"], modified, self._table["failure"])
+            self._states = list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+
+def plan_shards(
+    names: Iterator[str], finished: FinishedRows, counts: PlanCounts, *, root: str, shard_size: int
+) -> Iterator[Shard]:
+    """Yield shards of the images that are still to be scored, while the listing goes on.
+
+    The first shards are small, so that results appear and progress moves soon after the start.
+    """
+    number, waiting = 0, []
+    for name in names:
+        if finished.is_unchanged(root, name):
+            continue
+        waiting.append(name)
+        counts.planned += 1
+        if len(waiting) >= (min(shard_size, _FIRST_SIZE) if number < _FIRST_SHARDS else shard_size):
+            yield Shard(f"s{number:08d}", tuple(waiting))
+            number, waiting = number + 1, []
+    finished.finish()
+    if waiting:
+        yield Shard(f"s{number:08d}", tuple(waiting))

@@ -1,0 +1,109 @@
+"""How a running scan shows itself: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TextIO
+
+from tqdm import tqdm
+
+from batchscan.pipeline import Progress
+from batchscan.worker import ShardReport
+
+LINE_SECONDS = 30.0
+
+
+def open_progress(stream: TextIO | None = None) -> Progress:
+    """Choose the display that suits where standard error goes."""
+    stream = stream or sys.stderr
+    return BarProgress(stream) if stream.isatty() else LineProgress(stream)
+
+
+class BarProgress(Progress):
+    """A bar: images done, images per second, failed, time left."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._bar = tqdm(
+            unit=" images", file=stream, dynamic_ncols=True, smoothing=0.1, leave=False
+        )
+        self._expected: int | None = None
+        self._kept = 0
+        self._failed = 0
+
+    def expect(self, images: int) -> None:
+        """Show a fraction and the time left from now on."""
+        self._expected = images
+
+    def kept(self, images: int) -> None:
+        """Leave finished images out of what is to do."""
+        self._kept += images
+
+    def shard_done(self, report: ShardReport) -> None:
+        """Move the bar."""
+        self._failed += report.failed
+        self._bar.set_postfix_str(f"{self._failed:,} failed", refresh=False)
+        self._bar.update(report.images)
+
+    def notice(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.write(f"batchscan: {text}", file=self._bar.fp)
+
+    def tick(self) -> None:
+        """Show that the run is alive, also while no shard ends."""
+        if self._expected is not None:
+            self._bar.total = max(self._expected - self._kept, self._bar.n)
+        self._bar.refresh()
+
+    def close(self) -> None:
+        """Take the bar away; the summary follows."""
+        self._bar.close()
+
+
+class LineProgress(Progress):
+    """A plain line every half minute, for logs."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._start = clock()
+        self._next_line = self._start + LINE_SECONDS
+        self._expected: int | None = None
+        self._kept = self._done = self._failed = 0
+
+    def expect(self, images: int) -> None:
+        """Show the total and the time left from now on."""
+        self._expected = images
+
+    def kept(self, images: int) -> None:
+        """Leave finished images out of what is to do."""
+        self._kept += images
+
+    def shard_done(self, report: ShardReport) -> None:
+        """Count."""
+        self._done += report.images
+        self._failed += report.failed
+
+    def notice(self, text: str) -> None:
+        """Print a line of its own."""
+        print(f"batchscan: {text}", file=self._stream, flush=True)
+
+    def tick(self) -> None:
+        """Print the line when its time has come."""
+        if self._clock() >= self._next_line:
+            self._next_line = self._clock() + LINE_SECONDS
+            self.notice(self._line())
+
+    def _line(self) -> str:
+        rate = self._done / max(self._clock() - self._start, 1e-9)
+        text = f"{self._done:,} images"
+        if self._expected is not None:
+            total = max(self._expected - self._kept, self._done)
+            text = f"{self._done:,} of about {total:,} images"
+        text += f", {self._failed:,} failed, {rate:.1f} images/s"
+        if self._expected is not None and rate > 0:
+            left = timedelta(seconds=round((total - self._done) / rate))
+            text += f", about {left} left"
+        return text

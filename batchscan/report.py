@@ -1,0 +1,64 @@
+"""What a person reads when a scan is over."""
+
+from __future__ import annotations
+
+from batchscan.metrics import render_metrics
+from batchscan.pipeline import ScanSummary
+
+_SHOWN = 5
+
+
+def render_summary(summary: ScanSummary) -> str:
+    """Render the closing summary: what was found, what was done, where the files are."""
+    parts = ["\n".join(_lines(summary))]
+    if summary.metrics is not None:
+        parts.append(render_metrics(summary.metrics))
+    return "\n\n".join(parts)
+
+
+def _lines(summary: ScanSummary) -> list[str]:
+    counts = summary.counts
+    failed = sum(counts.failed.values())
+    rate = summary.scored_now / summary.seconds if summary.seconds else 0.0
+    lines = [
+        f"{counts.found:,} images: {counts.scored:,} scored, {failed:,} failed",
+        f"  this run   {summary.scored_now:,} scored in {summary.seconds:.1f} s "
+        f"({rate:.0f} images/s), {summary.unchanged:,} unchanged from earlier runs",
+    ]
+    if summary.dropped:
+        lines.append(f"  dropped    {summary.dropped:,} rows of files that are gone")
+    if failed:
+        kinds = ", ".join(f"{name} {n:,}" for name, n in counts.failed.most_common())
+        lines.append(f"  failed     {kinds}")
+    lines.append(
+        f"  model      {summary.model}; {counts.positive:,} at or above the threshold "
+        f"{summary.threshold:.4g} ({summary.positive_class})"
+    )
+    lines += _notes(summary)
+    lines.append(f"  results    {summary.out}")
+    if summary.metrics_out:
+        lines.append(f"  metrics    {summary.metrics_out}")
+    return lines
+
+
+def _notes(summary: ScanSummary) -> list[str]:
+    lines = []
+    others = summary.notes.other_files
+    if others:
+        kinds = ", ".join(f"{name} {n:,}" for name, n in others.most_common(_SHOWN))
+        lines.append(f"  left out   {others.total():,} files that are no JPEG or PNG ({kinds})")
+    folders = summary.notes.unreadable_folders
+    if folders:
+        shown = ", ".join(folders[:_SHOWN]) + (", ..." if len(folders) > _SHOWN else "")
+        lines.append(f"  WARNING    {len(folders):,} folders could not be read: {shown}")
+    if summary.notes.repeated_links:
+        lines.append(
+            f"  links      {summary.notes.repeated_links:,} to folders that are scanned elsewhere"
+        )
+    unmatched, examples = summary.unmatched_labels
+    if unmatched:
+        lines.append(
+            f"  WARNING    {unmatched:,} labelled paths have no image in the archive, such as"
+        )
+        lines += [f"             {example}" for example in examples]
+    return lines

@@ -1,0 +1,217 @@
+"""Parquet on disk: parts that finished shards leave behind, and their merge into one result.
+
+Every table in here is sorted by `path`. A part is complete under its final name, or not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batchscan.errors import UsageError
+from batchscan.schema import DICTIONARY_COLUMNS, RESULT_SCHEMA, SCORE_SCHEMA
+
+FOOTER_KEY = b"batchscan"
+_FIRST_KEY = b"batchscan.first"
+_GENERATION = "generation"
+_BATCH_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sorted table that is loaded when its turn comes; of two rows of a path the newer counts."""
+
+    first: str
+    generation: int
+    load: Callable[[], pa.Table]
+
+
+@dataclass
+class Counts:
+    """What a result holds; it grows while the result is written."""
+
+    found: int = 0
+    scored: int = 0
+    labelled: int = 0
+    positive: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def add(self, table: pa.Table, positive_class: str) -> None:
+        """Count the rows of a table in the result's schema."""
+        self.found += table.num_rows
+        self.scored += table.num_rows - table["score"].null_count
+        self.labelled += table.num_rows - table["label"].null_count
+        self.positive += pc.sum(pc.equal(table["prediction"], positive_class)).as_py() or 0
+        for entry in pc.value_counts(table["failure"].drop_null()).to_pylist():
+            self.failed[entry["values"]] += entry["counts"]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts for the record in the result."""
+        return {
+            "found": self.found,
+            "scored": self.scored,
+            "failed": dict(sorted(self.failed.items())),
+            "labelled": self.labelled,
+            "positive": self.positive,
+        }
+
+
+def part_name(generation: int, shard: str) -> str:
+    """Name the part of a shard; parts of a later run of the same scan have a higher generation."""
+    return f"g{generation:04d}-{shard}.parquet"
+
+
+def write_part(folder: Path, name: str, table: pa.Table) -> None:
+    """Commit a sorted table as a part: whole under its name, or not at all."""
+    first = table["path"][0].as_py() if table.num_rows else ""
+    table = table.replace_schema_metadata({_FIRST_KEY: first.encode()})
+    temporary = folder / f"{name}.{uuid.uuid4().hex}.tmp"
+    try:
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
+        temporary.replace(folder / name)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def part_sources(folder: Path, *, only: int | None = None) -> list[Source]:
+    """Find the parts in a folder (of one generation, or of all); damaged ones are removed."""
+    sources = []
+    for file in sorted(folder.glob("g*-*.parquet")):
+        generation = int(file.name[1 : file.name.index("-")])
+        if only is not None and generation != only:
+            continue
+        try:
+            first = pq.read_schema(file).metadata[_FIRST_KEY].decode()
+        except (pa.ArrowException, OSError, KeyError, TypeError):
+            file.unlink()  # A crash of the machine can leave a file without its content.
+            continue
+        sources.append(Source(first, generation, partial(pq.read_table, file)))
+    return sources
+
+
+def result_sources(file: Path) -> list[Source]:
+    """Take the row groups of an earlier result as sources, older than any part."""
+    parquet = pq.ParquetFile(file)
+    sources = []
+    for group in range(parquet.num_row_groups):
+        first = parquet.read_row_group(group, columns=["path"])["path"][0].as_py()
+        load = partial(parquet.read_row_group, group, columns=SCORE_SCHEMA.names)
+        sources.append(Source(first, 0, load))
+    return sources
+
+
+def read_footer(file: Path) -> dict[str, Any]:
+    """Read the record that a result carries; `UsageError` if the file is no batchscan result."""
+    expected = f"{file}: expected a result of batchscan"
+    if not file.is_file():
+        raise UsageError(f"{expected}, found no file of that name; check the path")
+    try:
+        schema = pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(
+            f"{expected}, found no readable Parquet file; remove it or choose another name"
+        ) from error
+    try:
+        footer = json.loads((schema.metadata or {})[FOOTER_KEY])
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"{expected}, found a Parquet file of something else; choose another name"
+        ) from error
+    missing = [name for name in RESULT_SCHEMA.names if name not in schema.names]
+    if missing or not isinstance(footer, dict):
+        raise UsageError(f"{expected}, found a file without the column(s) {', '.join(missing)}")
+    return footer
+
+
+def sweep(sources: Iterable[Source]) -> Iterator[pa.Table]:
+    """Merge sources into one sorted sequence of tables, each path once, the newest row of it.
+
+    Holds only sources whose paths overlap, plus a batch of rows. The tables have the columns of
+    `SCORE_SCHEMA`.
+    """
+    waiting: list[pa.Table] = []
+    ordered = sorted(sources, key=lambda source: source.first.encode())
+    for source, following in pairwise([*ordered, None]):
+        assert source is not None
+        waiting.append(_with_generation(source))
+        if following is None:
+            yield _newest(waiting)
+        elif sum(table.num_rows for table in waiting) >= _BATCH_ROWS:
+            table = _newest(waiting, drop=False)
+            ready = pc.sum(pc.less(table["path"], following.first)).as_py() or 0
+            waiting = [table.slice(ready)]
+            if ready:
+                yield _newest([table.slice(0, ready)])
+
+
+def _with_generation(source: Source) -> pa.Table:
+    table = source.load().select(SCORE_SCHEMA.names).cast(SCORE_SCHEMA)
+    generations = pa.array(np.full(table.num_rows, source.generation, dtype=np.int32))
+    return table.append_column(_GENERATION, generations)
+
+
+def _newest(tables: list[pa.Table], *, drop: bool = True) -> pa.Table:
+    """Sort; with `drop`, leave one row of each path, and the generation out."""
+    table = pa.concat_tables(tables)
+    table = table.sort_by([("path", "ascending"), (_GENERATION, "descending")]).combine_chunks()
+    if not drop:
+        return table
+    if table.num_rows > 1:
+        paths = table["path"].chunk(0)
+        fresh = pc.not_equal(paths.slice(1), paths.slice(0, len(paths) - 1))
+        table = table.filter(pa.concat_arrays([pa.array([True]), fresh]))
+    return table.drop_columns([_GENERATION])
+
+
+def write_result(
+    out: Path,
+    schema: pa.Schema,
+    tables: Iterator[pa.Table],
+    footer: Callable[[], Mapping[str, Any]],
+) -> None:
+    """Write the final file: temporary name, then rename. `footer` is asked when all is written."""
+    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    dictionary = [name for name in DICTIONARY_COLUMNS if name in schema.names]
+    try:
+        # Without a stored Arrow schema, readers take the schema's metadata from Parquet's own,
+        # which can be written last: the footer then shows in `pyarrow.parquet.read_schema`, too.
+        with pq.ParquetWriter(
+            temporary,
+            schema,
+            compression="zstd",
+            use_dictionary=dictionary,
+            store_schema=False,
+        ) as writer:
+            for table in tables:
+                if table.num_rows:
+                    writer.write_table(table)
+            writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer()).encode()})
+        replace_durably(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replace_durably(temporary: Path, final: Path) -> None:
+    """Rename a finished file so that a crash of the machine leaves the old one or the new one."""
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(final)
+    folder = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,107 @@
+"""One shard, whole: read, decode, score and tabulate its images. No Ray in it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from batchscan.archive import FileState, display_path, file_state, read_image
+from batchscan.errors import ImageFailure
+from batchscan.image import DecodedImage, decode
+from batchscan.model import Scorer
+from batchscan.schema import FAILED, SCORED, ScoreRow, score_table
+
+Map = Callable[[Callable[[str], "Sample"], Iterable[str]], Iterator["Sample"]]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A few hundred images that travel together. `name` is unique within a run."""
+
+    name: str
+    images: tuple[str, ...]
+
+    def halves(self) -> tuple[Shard, Shard]:
+        """Split in two, to find the image that kills its worker."""
+        middle = len(self.images) // 2
+        return (
+            Shard(self.name + "a", self.images[:middle]),
+            Shard(self.name + "b", self.images[middle:]),
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image that is ready to be scored (`image` is there), or the row that says why not."""
+
+    row: ScoreRow
+    image: DecodedImage | None = None
+
+
+def score_shard(root: str, shard: Shard, scorer: Scorer, map_images: Map = map) -> pa.Table:
+    """Score every image of a shard: one row each, in the schema of a part.
+
+    `map_images` may read and decode in several threads (`ThreadPoolExecutor.map`).
+    """
+    samples = list(
+        map_images(lambda name: load_sample(root, name, scorer.input_size), shard.images)
+    )
+    ready = [sample for sample in samples if sample.image is not None]
+    rows = [sample.row for sample in samples if sample.image is None]
+    if ready:
+        pixels = np.stack([sample.image.pixels for sample in ready if sample.image is not None])
+        scores = scorer.score(pixels)
+        rows += [
+            _scored(sample.row, float(score)) for sample, score in zip(ready, scores, strict=True)
+        ]
+    return score_table(rows)
+
+
+def load_sample(root: str, name: str, size: int) -> Sample:
+    """Read and decode one image. Whatever is wrong with it ends up in its row."""
+    state = digest = None
+    try:
+        data, state = read_image(root, name)
+        digest = hashlib.sha256(data).hexdigest()
+        image = decode(data, size)
+    except ImageFailure as failure:
+        row = failed_row(name, failure, state or file_state(root, name))
+        return Sample(replace(row, sha256=digest))
+    row = ScoreRow(
+        path=display_path(name),
+        status=SCORED,
+        width=image.width,
+        height=image.height,
+        format=image.format,
+        bytes=state.bytes,
+        modified=state.modified,
+        sha256=digest,
+    )
+    return Sample(row, image)
+
+
+def failed_row(name: str, failure: ImageFailure, state: FileState | None) -> ScoreRow:
+    """Make the row of an image that cannot be scored."""
+    return ScoreRow(
+        path=display_path(name),
+        status=FAILED,
+        failure=failure.category,
+        error=failure.reason,
+        width=failure.width,
+        height=failure.height,
+        format=failure.format,
+        bytes=state.bytes if state else None,
+        modified=state.modified if state else None,
+    )
+
+
+def _scored(row: ScoreRow, score: float) -> ScoreRow:
+    if not math.isfinite(score):
+        reason = f"the model gave {score} instead of a probability"
+        return replace(row, status=FAILED, failure="not_finite", error=reason)
+    return replace(row, score=score)

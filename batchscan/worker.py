@@ -1,0 +1,158 @@
+"""A worker: holds a model, scores shards, commits their parts. A plain class; Ray wraps it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchscan.errors import WorkerError
+from batchscan.model import Scorer, open_scorer
+from batchscan.results import part_name, write_part
+from batchscan.shard import Shard, score_shard
+
+_GPU_FILES = (
+    "/dev/nvidiactl",
+    "/dev/nvidia0",
+    "/proc/driver/nvidia/version",
+    "/dev/dxg",
+    "/dev/kfd",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a run needs to know, beside the model's bytes."""
+
+    root: str
+    parts: str
+    generation: int
+    runtime: str
+    input_size: int
+
+
+@dataclass(frozen=True)
+class WorkerFacts:
+    """Where a worker runs and what its network runs on."""
+
+    host: str
+    process: int
+    provider: str
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of a shard."""
+
+    images: int
+    failed: int
+
+
+class Observer(Protocol):
+    """Whoever wants to know how a run goes."""
+
+    def worker_ready(self, facts: WorkerFacts) -> None:
+        """A worker has loaded the model."""
+
+    def shard_done(self, report: ShardReport) -> None:
+        """A shard's part is committed."""
+
+    def notice(self, text: str) -> None:
+        """Something happened that a person should know now."""
+
+    def tick(self) -> None:
+        """Called about once a second while the run lasts."""
+
+
+class ShardWorker:
+    """Scores shards. `start` must come first: it loads the model, and says why it cannot."""
+
+    def __init__(self, job: Job, model: bytes, *, threads: int = 1, device: str = "cpu") -> None:
+        self._job = job
+        self._model = model
+        self._threads = threads
+        self._device = device
+        self._scorer: Scorer | None = None
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def start(self) -> WorkerFacts:
+        """Load the model; raises `WorkerError` if this machine cannot do the work."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        self._check_folders()
+        device, warning = _device_in_fact(self._device)
+        pa.set_cpu_count(1)  # Parts are small; threads would fight with the decoders.
+        self._scorer = open_scorer(
+            self._job.runtime,
+            self._model,
+            input_size=self._job.input_size,
+            threads=self._threads,
+            device=device,
+        )
+        return WorkerFacts(socket.gethostname(), os.getpid(), self._scorer.provider, warning)
+
+    def run(self, shard: Shard) -> ShardReport:
+        """Score a shard and commit its part."""
+        assert self._scorer is not None
+        mapping = self._pool.map if self._pool else map
+        table = score_shard(self._job.root, shard, self._scorer, mapping)
+        self._check_archive(table)
+        commit_part(self._job, shard, table)
+        return ShardReport(table.num_rows, table["score"].null_count)
+
+    def _check_folders(self) -> None:
+        for folder in (self._job.root, self._job.parts):
+            if not Path(folder).is_dir():
+                raise WorkerError(
+                    f"{socket.gethostname()} does not see the folder {folder}: the archive and the "
+                    "output must be reachable under the same path on every machine"
+                )
+
+    def _check_archive(self, table: pa.Table) -> None:
+        """An archive that was unmounted is no archive whose images all vanished."""
+        vanished = pc.sum(pc.equal(table["failure"], "vanished")).as_py() or 0
+        if vanished and not any(os.scandir(self._job.root)):
+            raise WorkerError(
+                f"{self._job.root} is empty on {socket.gethostname()} in the middle of the run: "
+                "mount the archive again, then run the same command again"
+            )
+
+
+def _device_in_fact(device: str) -> tuple[str, str | None]:
+    """Fall back to the CPU, with a warning, where Ray counts a GPU that does not exist at all.
+
+    Where one exists, `open_scorer` insists on it.
+    """
+    if device == "cpu" or any(Path(name).exists() for name in _GPU_FILES):
+        return device, None
+    return "cpu", (
+        f"Ray gave a worker on {socket.gethostname()} a GPU, but that machine shows none; it "
+        "scores on the CPU (in a container: pass the GPU through)"
+    )
+
+
+def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:
+    """Write a shard's part; raises `WorkerError` where the disk does not take it."""
+    try:
+        write_part(Path(job.parts), part_name(job.generation, shard.name), table)
+    except OSError as error:
+        raise WorkerError(
+            f"{job.parts}: results cannot be written ({error.strerror or error}); make room there, "
+            "then run the same command again: what is finished is kept"
+        ) from error
+
+
+def score_here(job: Job, model: bytes, shards: Iterator[Shard], observer: Observer) -> None:
+    """Score all shards in this process, without Ray."""
+    worker = ShardWorker(job, model)
+    observer.worker_ready(worker.start())
+    for shard in shards:
+        observer.shard_done(worker.run(shard))
+        observer.tick()

@@ -1,0 +1,150 @@
+"""The working folder beside an output: its lock, what a run left in it, and where parts go."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import socket
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from batchscan.errors import OutputInUse, UsageError
+
+_STATE = "run.json"
+_LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What must be the same for rows of two runs to stand in one result."""
+
+    archive: str
+    model: str
+    preprocessing: str
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the working folder says of its run; `generation` counts the starts of it."""
+
+    identity: Identity
+    generation: int
+    started: str
+    replaces_result: bool
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> RunState:
+        """Rebuild a state; raises `TypeError` or `KeyError` if the data is something else."""
+        return cls(**data | {"identity": Identity(**data["identity"])})
+
+
+class Workspace:
+    """The working folder, held exclusively from `__enter__` to `__exit__`.
+
+    The lock is the operating system's (`flock`): it ends with the process, however that dies.
+    """
+
+    def __init__(self, out: Path) -> None:
+        out = Path(os.path.realpath(out))
+        self.out = out
+        self.folder = out.with_name(out.name + ".work")
+        self._lock = -1
+
+    def __enter__(self) -> Workspace:
+        while True:
+            self._lock = self._open_lock()
+            self._claim()
+            if self._holds_current_file():
+                return self
+            os.close(self._lock)  # Its owner finished and removed the folder in between.
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._lock)
+        self._remove_if_unused()
+
+    def state(self) -> RunState | None:
+        """Read what an earlier, unfinished run left behind, or None."""
+        try:
+            return RunState.from_json(json.loads((self.folder / _STATE).read_text()))
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+
+    def begin(self, identity: Identity, *, replaces_result: bool) -> RunState:
+        """Record that a run starts, or goes on where another stopped."""
+        earlier = self.state()
+        state = RunState(
+            identity,
+            generation=earlier.generation + 1 if earlier else 1,
+            started=earlier.started if earlier else datetime.now(UTC).isoformat(),
+            replaces_result=replaces_result,
+        )
+        temporary = self.folder / f"{_STATE}.tmp"
+        temporary.write_text(json.dumps(asdict(state)))
+        temporary.replace(self.folder / _STATE)
+        return state
+
+    def discard(self) -> None:
+        """Forget everything in the folder but the lock."""
+        for entry in self.folder.iterdir():
+            if entry.name != _LOCK:
+                entry.unlink()
+
+    def remove(self) -> None:
+        """Remove the folder; the lock's file goes last, so nobody finds it without its lock."""
+        self.discard()
+        shutil.rmtree(self.folder)
+
+    def _open_lock(self) -> int:
+        while True:
+            try:
+                self.folder.mkdir(exist_ok=True)
+                return os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            except FileNotFoundError:
+                continue  # The folder was removed between the two calls.
+            except OSError as error:
+                raise UsageError(
+                    f"{self.folder}: the working folder cannot be created ({error.strerror}); "
+                    "choose an --out in a folder that can be written"
+                ) from error
+
+    def _claim(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(self._lock, 200, 0).decode(errors="replace") or "another run"
+            os.close(self._lock)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise UsageError(f"{self.folder}: cannot be locked ({error.strerror})") from error
+            raise OutputInUse(
+                f"{self.out} is being written by {owner}; wait for it, or choose another --out"
+            ) from error
+        os.ftruncate(self._lock, 0)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        os.pwrite(
+            self._lock, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode(), 0
+        )
+
+    def _holds_current_file(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._lock), (self.folder / _LOCK).stat())
+        except FileNotFoundError:
+            return False
+
+    def _remove_if_unused(self) -> None:
+        """Leave no folder behind where a run stopped before it had begun."""
+        try:
+            if [entry.name for entry in self.folder.iterdir()] == [_LOCK]:
+                shutil.rmtree(self.folder, ignore_errors=True)
+        except FileNotFoundError:
+            pass

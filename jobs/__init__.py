@@ -1,0 +1,1 @@
+"""Ray-distributed jobs, and nothing else that knows Ray."""

@@ -1,0 +1,319 @@
+"""The distributed scan: shards go to Ray actors that pull them. The only file that knows Ray.
+
+Actors, not Ray Data: a shard's pixels never leave the worker that reads them, a fast worker simply
+takes more shards, and on a machine with few cores nothing waits for a core that its own pool holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from batchscan.config import ScanConfig
+from batchscan.errors import BatchscanError, ImageFailure, UsageError, WorkerError
+from batchscan.pipeline import Progress, ScanSummary, run_scan
+from batchscan.schema import score_table
+from batchscan.shard import Shard, failed_row
+from batchscan.worker import Job, Observer, ShardReport, ShardWorker, commit_part, score_here
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_QUEUE = 2  # Shards per worker: one in work, one waiting, so that no worker waits for the driver.
+_ATTEMPTS = 2  # Deaths of a worker under a shard before the shard is halved.
+_STARTS = (
+    3  # Deaths in a row of workers that were not ready yet, with none at work, that end the run.
+)
+_ROLL_CALL_SECONDS = 5.0
+_NOTICE_SECONDS = 60.0
+_OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum, nearly: only the model travels through it.
+
+
+def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
+    """Run a scan as `config` says; see `batchscan.pipeline.run_scan`."""
+    return run_scan(
+        config, score_here if config.workers == 0 else partial(_score_on_ray, config), progress
+    )
+
+
+def _score_on_ray(
+    config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
+) -> None:
+    with _ray(config) as ray:
+        crew = _Crew(ray, job, model, config.workers, observer)
+        crew.work(shards)
+
+
+@contextlib.contextmanager
+def _ray(config: ScanConfig) -> Iterator[ModuleType]:
+    """Yield Ray, connected: to the caller's session, to a cluster, or to a local one of our own."""
+    ray = _import_ray(local=config.address is None)
+    if ray.is_initialized():
+        yield ray
+        return
+    folder = None
+    options: dict[str, Any] = {"log_to_driver": config.verbose}
+    options["logging_level"] = logging.INFO if config.verbose else logging.ERROR
+    if config.address is None:
+        folder = _session_folder()
+        options |= {
+            "address": "local",
+            "num_cpus": config.workers or len(os.sched_getaffinity(0)),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_temp_dir": folder,
+        }
+    else:
+        options["address"] = config.address
+    try:
+        _connect(ray, options)
+        yield ray
+    finally:
+        ray.shutdown()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _import_ray(*, local: bool) -> ModuleType:
+    """Import Ray with its settings, which it reads from the environment at that moment."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if local and "ray" not in sys.modules:
+        # Says that this Ray will never be a cluster: it then listens on the loopback alone.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
+
+    return ray
+
+
+def _session_folder() -> str:
+    """Make Ray's folder for logs and sockets; the system limits a socket's path to 107 bytes."""
+    base = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="batchscan-", dir=base if len(base) <= 30 else "/tmp")
+
+
+def _connect(ray: ModuleType, options: dict[str, Any]) -> None:
+    """Call `ray.init`, which would take over the SIGTERM handler for itself."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**options)
+    except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        if options["address"] == "local":
+            raise WorkerError(f"Ray cannot start on this machine: {reason}") from error
+        raise UsageError(
+            f"--address {options['address']}: no Ray cluster answers there ({reason}); check that "
+            "it runs ('ray status'), or leave --address out to use this machine"
+        ) from error
+    finally:
+        if in_main_thread and handler is not None:
+            signal.signal(signal.SIGTERM, handler)
+
+
+@dataclass
+class _Attempt:
+    """A shard on its way, and how many workers have died under it."""
+
+    shard: Shard
+    deaths: int = 0
+
+
+@dataclass(eq=False)
+class _Hand:
+    """One worker, as the driver sees it."""
+
+    actor: Any
+    node: str
+    needs: str
+    starting: Any
+    ready: bool = False
+    queue: deque[tuple[Any, _Attempt]] = field(default_factory=deque)
+
+
+class _Crew:
+    """The workers of a run: hired where the cluster has room, replaced when they die."""
+
+    def __init__(
+        self, ray: ModuleType, job: Job, model: bytes, limit: int | None, observer: Observer
+    ) -> None:
+        self._ray = ray
+        self._job = job
+        self._model = ray.put(model)
+        self._limit = limit
+        self._observer = observer
+        self._hands: list[_Hand] = []
+        self._again: deque[_Attempt] = deque()
+        self._failed_starts = 0
+        self._next_roll_call = 0.0
+        self._next_notice = time.monotonic() + 10.0
+
+    def work(self, shards: Iterator[Shard]) -> None:
+        """Score all shards; returns when every part is committed."""
+        source = (_Attempt(shard) for shard in shards)
+        while True:
+            self._call_roll()
+            more = self._hand_out(source)
+            if not more and not any(hand.queue for hand in self._hands):
+                return
+            self._collect()
+            self._explain_waiting()
+            self._observer.tick()
+
+    def _call_roll(self) -> None:
+        """Hire what nodes have room for; also on nodes that joined since the last time."""
+        if time.monotonic() < self._next_roll_call:
+            return
+        self._next_roll_call = time.monotonic() + _ROLL_CALL_SECONDS
+        for node in self._ray.nodes():
+            if not node["Alive"]:
+                continue
+            present = sum(hand.node == node["NodeID"] for hand in self._hands)
+            gpus = int(node["Resources"].get("GPU", 0))
+            cpus = int(node["Resources"].get("CPU", 0))
+            for _ in range(present, gpus or cpus):
+                if self._limit is not None and len(self._hands) >= self._limit:
+                    return
+                self._hire(node["NodeID"], gpus, cpus)
+
+    def _hire(self, node: str, gpus: int, cpus: int) -> None:
+        """Start one worker: on a GPU where the node has any, else on a CPU core."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        options: dict[str, Any] = {
+            "num_cpus": min(1, cpus),
+            "num_gpus": min(1, gpus),
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=node, soft=False),
+            "max_restarts": 0,
+        }
+        threads = max(2, cpus // gpus) if gpus else 1
+        actor = (
+            self._ray.remote(ShardWorker)
+            .options(**options)
+            .remote(self._job, self._model, threads=threads, device="gpu" if gpus else "cpu")
+        )
+        needs = "GPU" if gpus else "CPU"
+        self._hands.append(_Hand(actor, node, needs, starting=actor.start.remote()))
+
+    def _hand_out(self, source: Iterator[_Attempt]) -> bool:
+        """Fill the queues of ready workers; False when there is nothing left to hand out."""
+        for depth in range(_QUEUE):
+            for hand in self._hands:
+                if not hand.ready or len(hand.queue) > depth:
+                    continue
+                attempt = self._again.popleft() if self._again else next(source, None)
+                if attempt is None:
+                    return False
+                hand.queue.append((hand.actor.run.remote(attempt.shard), attempt))
+        return True
+
+    def _collect(self) -> None:
+        """Wait up to a second for something to happen, and deal with all that has."""
+        waiting: dict[Any, _Hand] = {}
+        for hand in self._hands:
+            waiting |= {reference: hand for reference, _ in hand.queue}
+            if not hand.ready:
+                waiting[hand.starting] = hand
+        if not waiting:
+            time.sleep(0.5)
+            return
+        done, _ = self._ray.wait(list(waiting), num_returns=1, timeout=1.0)
+        for reference in done:
+            if waiting[reference] in self._hands:
+                self._receive(reference, waiting[reference])
+
+    def _receive(self, reference: Any, hand: _Hand) -> None:
+        errors = self._ray.exceptions
+        try:
+            answer = self._ray.get(reference)
+        except errors.RayTaskError as error:
+            raise _told_by(error) from error
+        except errors.ActorUnschedulableError:
+            self._hands.remove(hand)  # Its machine left the cluster before it could start.
+            return
+        except (errors.RayActorError, errors.OutOfMemoryError, errors.WorkerCrashedError) as error:
+            self._bury(hand, error)
+            return
+        if reference == hand.starting:
+            hand.ready, self._failed_starts = True, 0
+            self._observer.worker_ready(answer)
+            if answer.warning:
+                self._observer.notice(answer.warning)
+        else:
+            hand.queue = deque(entry for entry in hand.queue if entry[0] != reference)
+            self._observer.shard_done(answer)
+
+    def _bury(self, hand: _Hand, error: Exception) -> None:
+        """A worker died: its shards go back, the one in work with a mark."""
+        self._hands.remove(hand)
+        self._next_roll_call = 0.0
+        if not hand.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _STARTS and not any(hand.ready for hand in self._hands):
+                reason = " ".join(str(error).split())
+                raise WorkerError(f"workers die while they start: {reason[:300]}")
+            return
+        attempts = [attempt for _, attempt in hand.queue]
+        self._again.extend(attempts[1:])
+        for in_work in attempts[:1]:
+            images = len(in_work.shard.images)
+            self._observer.notice(f"a worker died; its {images:,} images are given to another")
+            in_work.deaths += 1
+            self._retry(in_work)
+
+    def _retry(self, attempt: _Attempt) -> None:
+        """Give a shard out again; one that keeps killing is halved until the image is found."""
+        if attempt.deaths < _ATTEMPTS:
+            self._again.append(attempt)
+        elif len(attempt.shard.images) > 1:
+            self._again.extend(_Attempt(half) for half in attempt.shard.halves())
+        else:
+            self._give_up(attempt.shard)
+
+    def _give_up(self, shard: Shard) -> None:
+        failure = ImageFailure("decoder_crash", "each worker that opened this image died")
+        rows = [failed_row(name, failure, None) for name in shard.images]
+        commit_part(self._job, shard, score_table(rows))
+        self._observer.shard_done(ShardReport(images=len(rows), failed=len(rows)))
+
+    def _explain_waiting(self) -> None:
+        """Say what the run waits for, when it does."""
+        pending = [hand for hand in self._hands if not hand.ready]
+        if not pending and self._hands:
+            return
+        if time.monotonic() < self._next_notice:
+            return
+        self._next_notice = time.monotonic() + _NOTICE_SECONDS
+        self._observer.notice(self._waiting_text(pending))
+
+    def _waiting_text(self, pending: list[_Hand]) -> str:
+        if not self._hands:
+            return "waiting: the cluster has no machine with a free CPU or GPU for a worker"
+        total, free = self._ray.cluster_resources(), self._ray.available_resources()
+        needs = sorted({hand.needs for hand in pending})
+        state = ", ".join(
+            f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free" for kind in needs
+        )
+        going = len(self._hands) - len(pending)
+        rest = f"{going} others are at work" if going else "the run starts when one is free"
+        return f"waiting: {len(pending)} workers need a {' or '.join(needs)} each; {state}; {rest}"
+
+
+def _told_by(error: Any) -> BatchscanError:
+    """Turn what a worker raised into the error that the user reads."""
+    cause = error.cause
+    if isinstance(cause, BatchscanError):
+        return cause
+    return WorkerError(f"a worker failed unexpectedly: {type(cause).__name__}: {cause}")
