@@ -209,8 +209,9 @@ def entry_point() -> NoReturn:
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:
-    """Stop in good order; a second signal of the kind ends the process at once."""
-    signal.signal(number, signal.SIG_DFL)
+    """Stop in good order, undisturbed by further signals: schedulers and Ray send several."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     raise Interrupted(number)
 
 

@@ -50,7 +50,8 @@ METRICS_SCHEMA = pa.schema(
 class Metric:
     """One figure. `value` is None where it is not defined; `n` images are what it rests on.
 
-    For a proportion, `n` is its denominator. An interval is None where none can be stated.
+    For a proportion, `n` is its denominator; for `f1`, the images that are positive by label or
+    prediction. An interval is None where none can be stated.
     """
 
     subgroup: str
@@ -349,7 +350,7 @@ def metrics_from_result(result: Path, labels: LabelTable | None = None) -> Metri
     or if no image has a label.
     """
     try:
-        with pq.ParquetFile(result) as file:
+        with result.open("rb") as stream, pq.ParquetFile(stream) as file:
             provenance = _provenance(result, file)
             columns = ["status", "score", "prediction", "label" if labels is None else "path"]
             if absent := set(columns) - set(file.schema_arrow.names):
@@ -437,9 +438,13 @@ def render_metrics(report: MetricsReport) -> str:
         f"{report.images:,} images, {_count(report, 'labelled'):,} labelled",
     ]
     if left_out:
-        lines.append(f"{left_out:,} labelled images have no score: left out of all figures below")
+        lines.append(
+            f"Labelled images without a score, left out of all figures below: {left_out:,}"
+        )
     if report.unmatched_labels:
-        lines.append(f"{report.unmatched_labels:,} paths of the label file name no image, such as")
+        lines.append(
+            f"Paths of the label file without an image: {report.unmatched_labels:,}, such as"
+        )
         lines += [f"    {_ascii(example, 72)}" for example in report.unmatched_examples]
     lines += ["", *_confusion_lines(report), "", *_figure_lines(report)]
     return "\n".join(lines) + "\n"
@@ -501,7 +506,10 @@ def _confusion_lines(report: MetricsReport) -> list[str]:
     cells = [[f"{_count(report, name):,}" for name in row] for row in counts]
     first = max(len(head) for head in heads)
     width = max(10, len(negative), len(positive), *(len(cell) for row in cells for cell in row))
-    lines = [f"{'':{first}}  predicted", f"{'':{first}}  {negative:>{width}}  {positive:>{width}}"]
+    lines = [
+        f"{'':{first}}  {'predicted':^{2 * width + 2}}".rstrip(),
+        f"{'':{first}}  {negative:>{width}}  {positive:>{width}}",
+    ]
     for head, (left, right) in zip(heads, cells, strict=True):
         lines.append(f"{head:{first}}  {left:>{width}}  {right:>{width}}")
     return lines

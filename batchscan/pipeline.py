@@ -187,7 +187,8 @@ class _Scan:
         finally:
             self._progress.close()
         if self._plan.planned + self._plan.kept == 0:
-            self._workspace.remove()
+            if not part_sources(self._workspace.folder):
+                self._workspace.remove()  # Else an archive that isn't mounted would cost its parts.
             raise NoImagesFound(self._nothing_found())
         self._merge(state)
         metrics = self._measure()

@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -59,10 +58,19 @@ def _score_on_ray(
 @contextlib.contextmanager
 def _ray(config: ScanConfig) -> Iterator[ModuleType]:
     """Yield Ray, connected: to the caller's session, to a cluster, or to a local one of our own."""
-    ray = _import_ray(local=config.address is None)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
     if ray.is_initialized():
         yield ray
         return
+    with _loopback_only() if config.address is None else contextlib.nullcontext():
+        yield from _session(ray, config)
+
+
+def _session(ray: ModuleType, config: ScanConfig) -> Iterator[ModuleType]:
+    """Yield Ray between a connection of our own and its end."""
     folder = None
     options: dict[str, Any] = {"log_to_driver": config.verbose}
     options["logging_level"] = logging.INFO if config.verbose else logging.ERROR
@@ -70,7 +78,7 @@ def _ray(config: ScanConfig) -> Iterator[ModuleType]:
         folder = _session_folder()
         options |= {
             "address": "local",
-            "num_cpus": config.workers or len(os.sched_getaffinity(0)),
+            "num_cpus": config.workers,  # None: what the machine, or its container, has.
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
             "_temp_dir": folder,
@@ -86,16 +94,27 @@ def _ray(config: ScanConfig) -> Iterator[ModuleType]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _import_ray(*, local: bool) -> ModuleType:
-    """Import Ray with its settings, which it reads from the environment at that moment."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if local and "ray" not in sys.modules:
-        # Says that this Ray will never be a cluster: it then listens on the loopback alone.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    import ray
+@contextlib.contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Have a Ray that starts within listen on the loopback interface alone.
 
-    return ray
+    Ray has no option for it: it takes the machine's outward address even where it is told
+    127.0.0.1. But it stays on the loopback where it knows that it will never be a cluster, as it
+    always does on desktop systems. Its processes read that from the environment, and this one has
+    read it already.
+    """
+    from ray._private import ray_constants
+
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = os.environ.get(variable), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        os.environ.pop(variable)
+        if before[0] is not None:
+            os.environ[variable] = before[0]
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
 
 
 def _session_folder() -> str:

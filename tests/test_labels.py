@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -83,8 +84,10 @@ def test_columns_as_single_paths(paths: list[str], root: str | None, cut: int) -
 
 
 def test_csv(tmp_path: Path) -> None:
-    """Labels are read in any case, with blanks around them; empty means unknown; rows are sorted."""
-    labels = read_text(tmp_path, "path,label\nb.jpeg, pneumonia \na.jpeg,Normal\nc.jpeg,\nd.jpeg,  ")
+    """Labels are read in any case, blanks around them ignored; empty means unknown."""
+    labels = read_text(
+        tmp_path, "path,label\nb.jpeg, pneumonia \na.jpeg,Normal\nc.jpeg,\nd.jpeg,  "
+    )
     expected = {"a.jpeg": "NORMAL", "b.jpeg": "PNEUMONIA", "c.jpeg": None, "d.jpeg": None}
     assert as_dict(labels) == expected
     assert list(as_dict(labels)) == sorted(expected)
@@ -128,11 +131,11 @@ def test_further_columns_get_types(tmp_path: Path) -> None:
         "b,NORMAL,NA,,False,,012,1,,,2023-02-01\n"
     )
     table = read_text(tmp_path, content).table
-    assert table.drop_columns(["path", "label"]).to_pydict() | {"day": None} == {
+    assert table.drop_columns(["path", "label"]).to_pydict() == {
         "age": [61, None],
         "dose": [0.5, None],
         "smoker": [True, False],
-        "day": None,
+        "day": [date(2023, 2, 28), None],
         "patient": ["007", "012"],
         "accession": ["12345678901234567890", "1"],
         "site": ["NA", None],
@@ -261,7 +264,7 @@ NAMES = st.text(st.sampled_from("ab/é\U0001f9b4\uffff"), min_size=1, max_size=4
     st.integers(1, 8),
 )
 def test_lookup_by_chunks(known: dict[str, str | None], asked: set[str], size: int) -> None:
-    """Sorted paths, looked up chunk by chunk, get the label of the file or none, and their extras."""
+    """Sorted paths, looked up chunk by chunk, get what the file says of them, or nulls."""
     rows = sorted(known, key=str.encode)
     table = pa.table(
         {

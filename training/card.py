@@ -8,7 +8,10 @@ from importlib import metadata
 from typing import Any
 
 from batchscan.metrics import Metric
-from training import augmentation, evaluation, fit
+from training import augmentation, evaluation
+from training.device import Device
+from training.fit import MONITOR, Fitted
+from training.options import TrainingOptions
 from training.split import Split
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "onnx", "onnxruntime")
@@ -35,46 +38,43 @@ REPRODUCIBILITY = (
 )
 
 
-def training_details(
-    *,
-    network: str,
-    split: Split,
-    fitted: fit.Fitted,
-    device: str,
-    epochs: int,
-    batch_size: int,
-    seed: int,
-    seconds: float,
-    parity: float,
-    parity_images: int,
-    figures: Mapping[str, Mapping[str, Metric]],
+def figures_details(
+    figures: Mapping[str, Mapping[str, Metric]], parity: float, parity_images: int
 ) -> dict[str, Any]:
-    """Return the further fields of the card, as JSON values."""
+    """Return the fields about how well the network does, as JSON values."""
     return {
-        "network": network,
         "threshold_rule": evaluation.THRESHOLD_RULE,
-        "intended_use": INTENDED_USE,
-        "limits": list(LIMITS),
         "figures": {side: evaluation.for_card(metrics) for side, metrics in figures.items()},
         "parity": {"largest_difference": parity, "images": parity_images},
+    }
+
+
+def training_details(
+    options: TrainingOptions, split: Split, fitted: Fitted, device: Device, seconds: float
+) -> dict[str, Any]:
+    """Return the fields about where the network comes from, as JSON values."""
+    return {
+        "network": options.network,
+        "intended_use": INTENDED_USE,
+        "limits": list(LIMITS),
         "training": {
             "data_sha256": split.fingerprint(),
-            "split": "grouped by patient; split.csv lists every image",
             "sides": split.counts(),
             "excluded": split.excluded(),
-            "seed": seed,
-            "epochs_asked": epochs,
+            "split": "grouped by patient; split.csv lists every image",
+            "seed": options.seed,
+            "epochs_asked": options.epochs,
             "epochs_run": len(fitted.history),
             "best_epoch": fitted.best_epoch,
-            "best_by": f"lowest {fit.MONITOR}",
+            "best_by": f"lowest {MONITOR}",
             "interrupted": fitted.interrupted,
             "optimizer": "Adam",
             "learning_rates": [row["learning_rate"] for row in fitted.history],
             "loss": "binary cross-entropy, classes not weighted",
-            "batch_size": batch_size,
+            "batch_size": options.batch_size,
             "augmentation": augmentation.describe(),
             "reproducibility": REPRODUCIBILITY,
-            "device": device,
+            "device": f"{device.name}, {device.dtype}",
             "seconds": round(seconds, 1),
             "versions": _versions(),
         },

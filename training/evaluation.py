@@ -25,7 +25,7 @@ def choose_threshold(labels: NDArray[np.uint8], scores: NDArray[np.float32]) -> 
     """
     levels = np.unique(scores)
     middles = (levels[1:].astype(np.float64) + levels[:-1]) / 2
-    candidates = np.unique(middles.astype(np.float32)) if len(middles) else np.float32([0.5])
+    candidates = np.unique((middles if len(middles) else np.array([0.5])).astype(np.float32))
     positive, negative = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
     sensitivity = 1 - np.searchsorted(positive, candidates) / len(positive)
     specificity = np.searchsorted(negative, candidates) / len(negative)

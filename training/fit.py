@@ -26,6 +26,7 @@ from tqdm import tqdm
 from batchscan.errors import BatchscanError, Interrupted
 from training import augmentation, network
 from training.device import Device
+from training.options import TrainingOptions
 
 MONITOR = "val_loss"
 SLOW_DOWN_AFTER = 2  # epochs without a better one
@@ -48,7 +49,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """`pixels`: uint8 (N, S, S), may lie on disk; `labels`: (N,); `train`, `validation`: positions."""
+    """`pixels`: uint8 (N, S, S), may lie on disk; `labels`: (N,), 0 or 1; the rest: positions."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.uint8]
@@ -133,16 +134,7 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
 
-def fit(
-    images: TrainingImages,
-    architecture: network.Architecture,
-    device: Device,
-    *,
-    epochs: int,
-    batch_size: int,
-    seed: int,
-    folder: Path,
-) -> Fitted:
+def fit(images: TrainingImages, device: Device, folder: Path, options: TrainingOptions) -> Fitted:
     """Train, and return the network of the best epoch. Checkpoints go into `folder`.
 
     The seed makes the first weights, the order of images, the augmentation and the dropout
@@ -152,6 +144,7 @@ def fit(
     Ctrl-C or a signal ends it early. Raises `BatchscanError` when no epoch was finished by then, or
     when the loss isn't a number.
     """
+    architecture, seed = options.architecture, options.seed
     keras.utils.set_random_seed(seed)
     trainable = network.build(architecture, device.dtype)
     model = _with_augmentation(trainable, architecture.input_size, seed)
@@ -165,14 +158,14 @@ def fit(
         jit_compile=False,  # compiled by XLA, the same training was 7 times slower on a CPU
     )
     best = folder / "best.weights.h5"
-    batches = Batches(images, images.train, batch_size, seed)
-    progress = _Progress(epochs, len(batches))
+    batches = Batches(images, images.train, options.batch_size, seed)
+    progress = _Progress(options.epochs, len(batches))
     interrupted = False
     try:
         model.fit(
             batches,
-            validation_data=Batches(images, images.validation, batch_size),
-            epochs=epochs,
+            validation_data=Batches(images, images.validation, options.batch_size),
+            epochs=options.epochs,
             shuffle=False,  # the batches shuffle themselves
             callbacks=[*_callbacks(best), progress],
             verbose=0,

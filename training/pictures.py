@@ -94,8 +94,8 @@ def draw_roc(
             color=colour,
             label=f"{side}, AUC {metrics['auc'].value:.4f}",
         )
-        point = 1 - (metrics["specificity"].value or 0), metrics["recall"].value
-        axes.plot(*point, "o", color=colour, clip_on=False)
+        recall, specificity = metrics["recall"].value or 0, metrics["specificity"].value or 0
+        axes.plot(1 - specificity, recall, "o", color=colour, clip_on=False)
     axes.plot([], [], "o", color=GUIDE_COLOUR, label="at the threshold")
     axes.plot([0, 1], [0, 1], ":", color=GUIDE_COLOUR, label="chance")
     axes.set(

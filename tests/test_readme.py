@@ -1,0 +1,199 @@
+"""Every command and every piece of code in README.md is run here, on a sandbox of phantoms."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batchscan.phantom import draw_archive
+from batchscan.schema import FAILURES, RESULT_SCHEMA
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands(first_word: str) -> list[str]:
+    lines = "".join(code_blocks("sh")).splitlines()
+    return [line for line in lines if line.startswith(first_word + " ")]
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    draw_archive(folder / "archive", images=24)
+    draw_archive(folder / "dataset-source", images=40, seed=1)
+    for label in ("NORMAL", "PNEUMONIA"):
+        target = folder / "chest_xray" / label
+        target.mkdir(parents=True)
+        for number, image in enumerate(sorted(folder.glob(f"dataset-source/**/{label}/**/*.*"))):
+            shutil.copy(image, target / f"{number:03d}-{image.name}")
+    labels = ["path,label,site"]
+    for image in sorted((folder / "archive").rglob("*.jpeg")):
+        path = image.relative_to(folder / "archive").as_posix()
+        labels.append(f"{path},{'PNEUMONIA' if 'PNEUMONIA' in path else 'NORMAL'},a")
+    (folder / "truth.csv").write_text("\n".join(labels))
+    return folder
+
+
+def in_sandbox(command: str, sandbox: Path) -> str:
+    """Put the sandbox's paths where the README has examples."""
+    for example, real in {
+        "/archive": sandbox / "archive",
+        "/data/chest_xray": sandbox / "chest_xray",
+        "/opt/batchscan/bin": SCRIPTS,
+        "/results/": f"{sandbox}/",
+        "/var/log/batchscan.log": sandbox / "cron.log",
+    }.items():
+        command = re.sub(rf"(?<![\w.]){re.escape(example)}", str(real), command)
+    return command.replace("--include 'site-b/*'", "--include '*.jpeg'")
+
+
+def run(command: str, sandbox: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PATH": f"{SCRIPTS}:{os.environ['PATH']}"} | environment
+    done = subprocess.run(
+        ["/bin/bash", "-c", in_sandbox(command, sandbox)],
+        cwd=sandbox, env=env, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def test_no_command_of_the_readme_is_left_out() -> None:
+    """Each line of each shell block begins with a word that a test below runs."""
+    known = {"make", "pip", "batchscan", "ray", "python3", "eval"}
+    lines = "".join(code_blocks("sh")).splitlines()
+    assert lines
+    assert {line.split()[0] for line in lines} == known
+
+
+@pytest.mark.parametrize("command", commands("make"))
+def test_make_targets_exist(command: str) -> None:
+    """Both commands of the README are targets of the Makefile (.ci/run runs them for real)."""
+    subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", commands("pip"))
+def test_install_commands_are_understood(command: str) -> None:
+    """pip accepts each install command, and finds this project with the extras it names."""
+    if "uninstall" in command:
+        words = ["show", command.split()[-1]]
+    elif "[" in command or command.endswith(" ."):
+        words = ["install", "--dry-run", "--no-deps", "--no-build-isolation", command.split()[-1]]
+    else:
+        words = ["install", "--dry-run", "--no-deps", command.split()[-1]]
+    words = [word.strip("'") for word in words]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if "onnxruntime-gpu" in command and done.returncode:
+        pytest.skip("onnxruntime-gpu is not to be had for this machine")
+    assert done.returncode == 0, done.stderr
+    assert "does not provide the extra" not in done.stderr
+
+
+LOCAL = [c for c in commands("batchscan") + commands("eval") if "--address" not in c]
+
+
+def test_batchscan_commands_in_their_order(sandbox: Path) -> None:
+    """Every batchscan command of the README works, one after the other as they stand there."""
+    assert len(LOCAL) >= 10
+    for command in LOCAL:
+        run(command, sandbox)
+    assert (sandbox / "results.metrics.parquet").exists()
+    assert (sandbox / "model" / "card.json").exists()
+    for command in commands("python3"):
+        assert '"digest"' in run(command, sandbox).stdout
+
+
+def test_python_example(sandbox: Path) -> None:
+    """The example for Python runs and prints two numbers."""
+    (code,) = code_blocks("python")
+    code = in_sandbox(code, sandbox).replace('"results.parquet"', '"from-python.parquet"')
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=sandbox, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(word.isdigit() for word in done.stdout.split())
+
+
+def test_cron_line(sandbox: Path) -> None:
+    """The crontab line's command works in cron's environment and logs no error."""
+    (line,) = code_blocks("cron")
+    command = in_sandbox(line.strip().split(" ", 5)[5], sandbox)
+    command = command.replace("results.parquet", "cron.parquet").replace("5%", "50%")
+    bare = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "root"}
+    done = subprocess.run(["/bin/sh", "-c", command], cwd="/", env=bare, timeout=280, check=False)
+    log = (sandbox / "cron.log").read_text()
+    assert done.returncode == 0, log
+    assert (sandbox / "cron.parquet").exists()
+
+
+@pytest.fixture
+def head() -> Iterator[str]:
+    """Start the cluster of the README: its head and one more node, on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    starts = [c.replace("6379", port).replace("HEAD", "127.0.0.1") for c in commands("ray")]
+    assert len(starts) == 2
+    nodes = []
+    try:
+        for command in starts:
+            nodes.append(_start_node(f"{SCRIPTS}/{command} --num-cpus=1"))
+        yield f"127.0.0.1:{port}"
+    finally:
+        for node in reversed(nodes):
+            node.send_signal(signal.SIGTERM)
+        for node in nodes:
+            node.wait(60)
+
+
+def _start_node(command: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+    node = subprocess.Popen(
+        [*command.split(), "--block", "--disable-usage-stats"][: 99 if "--head" in command else -1],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert node.stdout is not None
+    for line in node.stdout:
+        if "Ray runtime started" in line:
+            return node
+    raise AssertionError(f"{command} ended with {node.wait()}")
+
+
+def test_cluster_commands(sandbox: Path, head: str) -> None:
+    """A head, a node and a scan that joins them, by the commands of the README."""
+    (command,) = [c for c in commands("batchscan") if "--address" in c]
+    command = command.replace("results.parquet", "cluster.parquet").replace("auto", head)
+    assert "24" in run(command, sandbox).stdout
+
+
+def test_every_failure_and_column_is_documented() -> None:
+    """README explains each failure category, by the code's own words, and each column."""
+    for category, advice in FAILURES.items():
+        assert f"| `{category}` | {advice} |" in README
+    for name in RESULT_SCHEMA.names:
+        assert f"`{name}`" in README
+
+
+def test_every_exit_code_is_documented() -> None:
+    """README lists the exit codes that --help lists."""
+    from batchscan.cli import EXIT_CODES
+
+    for code in re.findall(r"^  (\d+)", EXIT_CODES, re.MULTILINE):
+        assert re.search(rf"^\|[ \d,]*\b{code}\b", README, re.MULTILINE), code
