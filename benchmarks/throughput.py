@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from batchscan.phantom import draw_archive
 
 from batchscan.archive import ListingNotes, list_images, read_image
 from batchscan.bundle import load_bundle
@@ -66,6 +65,8 @@ def _arguments() -> argparse.Namespace:
 def _archive(source: Path | None, folder: Path, images: int) -> Path:
     """Make an archive of `images` links, repeating the source's images as often as needed."""
     if source is None:
+        from batchscan.phantom import draw_archive
+
         source = folder.with_name("phantoms")
         source.mkdir()
         draw_archive(source, images=200)
