@@ -26,14 +26,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from batchscan.card import (
+    CARD,
+    FORMAT,
+    FORMAT_VERSION,
+    LISTED_FILES,
+    MODEL_FILES,
+    RESTORE,
+    check_card,
+    digest_of,
+    read_card,
+)
 from batchscan.errors import BundleError
 from batchscan.version import VERSION
 
-FORMAT = "batchscan-bundle"
-FORMAT_VERSION = 1
-CARD = "card.json"
-MODEL_FILES = {"onnx": "model.onnx", "tensorflow": "model.keras"}
-LISTED_FILES = frozenset({*MODEL_FILES.values(), "split.csv"})
 COMPANIONS = frozenset({"history.csv", "pictures"})
 DEFAULT_FOLDER = Path(__file__).parent / "default_model"
 
@@ -86,11 +92,20 @@ def load_bundle(folder: Path | None = None) -> Bundle:
             f"{folder}: expected the folder of a model bundle, found {found}; "
             "give the folder that `batchscan train --out` wrote"
         )
-    card = _read_card(folder / CARD)
-    bundle = _checked(folder, card)
+    card = read_card(folder / CARD)
+    check_card(folder / CARD, card)
     for name, expected in card["files"].items():
         _verified(folder / name, expected)
-    return bundle
+    return Bundle(
+        folder=folder,
+        name=card["name"],
+        classes=(card["classes"][0], card["classes"][1]),
+        threshold=float(card["threshold"]),
+        input_size=card["input"]["size"],
+        preprocessing=card["preprocessing"],
+        digest=digest_of(card),
+        card=card,
+    )
 
 
 def write_bundle(
@@ -107,14 +122,13 @@ def write_bundle(
     """Write a bundle, whole or not at all, and return it as `load_bundle` reads it.
 
     `files` maps names of `LISTED_FILES` to their content. `details` holds further fields of the
-    card (training data, figures, limits, ...), JSON values only.
+    card (training data, figures, limits, ...), JSON values only; it can't replace the fields here.
 
     The bundle is completed in a temporary folder beside `folder` and then renamed. An older bundle
     is replaced; any other folder that isn't empty is refused with `BundleError`, and left as it is.
     """
     refuse_unless_replaceable(folder)
-    card = {
-        **(details or {}),
+    required = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "name": name,
@@ -126,7 +140,8 @@ def write_bundle(
         "threshold": float(threshold),
         "files": {name: _sha256(content) for name, content in sorted(files.items())},
     }
-    _checked(folder, card)
+    card = {**required, **(details or {}), **required}
+    check_card(folder / CARD, card)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         _put(folder, {**files, CARD: text.encode()})
@@ -155,7 +170,7 @@ def refuse_unless_replaceable(folder: Path) -> None:
         return
     if CARD not in content:
         raise BundleError(f"{folder}: expected nothing or an older bundle, found files; {advice}")
-    _read_card(folder / CARD)
+    read_card(folder / CARD)
     if foreign := sorted(content - LISTED_FILES - COMPANIONS - {CARD}):
         raise BundleError(
             f"{folder}: replacing this bundle would delete {foreign[0]}, which is no part of it; "
@@ -163,104 +178,19 @@ def refuse_unless_replaceable(folder: Path) -> None:
         )
 
 
-def _read_card(path: Path) -> dict[str, Any]:
-    """Return the card as JSON of a format and version that this program reads."""
-    try:
-        card = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise BundleError(
-            f"{path.parent}: expected a model bundle, found no {CARD} in it"
-        ) from None
-    except OSError as problem:
-        raise BundleError(f"{path}: cannot be read ({problem.strerror})") from problem
-    except (ValueError, RecursionError):
-        raise BundleError(f"{path}: expected JSON, found something else; {_RESTORE}") from None
-    found = card.get("format") if isinstance(card, dict) else None
-    if found != FORMAT:
-        raise BundleError(f'{path}: expected "format": "{FORMAT}", found {_shown(found)}')
-    version = card.get("format_version")
-    if type(version) is not int or version < 1:
-        raise BundleError(f"{path}: expected a format_version from 1 up, found {_shown(version)}")
-    if version > FORMAT_VERSION:
-        raise BundleError(
-            f"{path}: expected format_version {FORMAT_VERSION} or lower, found {version}; "
-            "update batchscan to use this bundle"
-        )
-    return dict(card)
-
-
-def _checked(folder: Path, card: Mapping[str, Any]) -> Bundle:
-    """Return the bundle that a card describes, after checking each field that is used."""
-
-    def require(valid: bool, name: str, expected: str, found: object) -> None:
-        if not valid:
-            raise BundleError(
-                f"{folder / CARD}: expected {name} to be {expected}, found {_shown(found)}"
-            )
-
-    for key in ("name", "preprocessing"):
-        value = card.get(key)
-        usable = isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable()
-        require(usable, key, "a text of 1 to 100 printable characters", value)
-    classes = card.get("classes")
-    require(_are_classes(classes), "classes", "two different names", classes)
-    threshold = card.get("threshold")
-    in_range = type(threshold) in (int, float) and 0 <= threshold <= 1  # type: ignore[operator]
-    require(in_range, "threshold", "a number from 0 to 1", threshold)
-    shape = card.get("input")
-    size = shape.get("size") if isinstance(shape, dict) else None
-    require(type(size) is int and 1 <= size <= 4096, "input.size", "1 to 4096 pixels", size)
-    require(shape == {"size": size, "channels": 1, "dtype": "uint8"}, "input", "uint8 grey", shape)
-    files = card.get("files")
-    require(_are_files(files), "files", f"SHA-256s of {', '.join(sorted(LISTED_FILES))}", files)
-    require(bool(files.keys() & MODEL_FILES.values()), "files", "with a model", files)  # type: ignore[union-attr]
-    return Bundle(
-        folder=folder,
-        name=card["name"],
-        classes=(card["classes"][0], card["classes"][1]),
-        threshold=float(card["threshold"]),
-        input_size=card["input"]["size"],
-        preprocessing=card["preprocessing"],
-        digest=_digest(card),
-        card=card,
-    )
-
-
-def _are_classes(value: object) -> bool:
-    texts = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
-    return texts and len(value) == 2 and value[0].casefold() != value[1].casefold()  # type: ignore[arg-type,index]
-
-
-def _are_files(value: object) -> bool:
-    """Say whether this maps known names to SHA-256s; so no card reaches outside its folder."""
-    return isinstance(value, dict) and all(
-        name in LISTED_FILES and isinstance(digest, str) and len(digest) == 64
-        for name, digest in value.items()
-    )
-
-
-def _digest(card: Mapping[str, Any]) -> str:
-    """Return the SHA-256 over everything that a score depends on."""
-    files = card["files"]
-    parts = [f"{name} {files[name]}" for name in sorted(MODEL_FILES.values()) if name in files]
-    parts += [f"input {card['input']['size']}", f"preprocessing {card['preprocessing']}"]
-    parts += [f"class {name}" for name in card["classes"]]
-    return _sha256("\n".join(parts).encode())
-
-
 def _verified(path: Path, expected: str) -> bytes:
     """Return a file's content, which must have the SHA-256 `expected` in hexadecimal."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise BundleError(f"{path}: listed in {CARD}, but missing; {_RESTORE}") from None
+        raise BundleError(f"{path}: listed in {CARD}, but missing; {RESTORE}") from None
     except OSError as problem:
         raise BundleError(f"{path}: cannot be read ({problem.strerror})") from problem
     found = _sha256(content)
     if found != expected:
         raise BundleError(
             f"{path}: damaged: expected SHA-256 {expected[:16]}..., found {found[:16]}... "
-            f"({len(content)} bytes); {_RESTORE}"
+            f"({len(content)} bytes); {RESTORE}"
         )
     return content
 
@@ -301,12 +231,3 @@ def _write_durably(path: Path, content: bytes) -> None:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _shown(value: object) -> str:
-    """Return a short one-line form of a JSON value, for messages."""
-    text = "nothing" if value is None else json.dumps(value, ensure_ascii=True, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-_RESTORE = "copy the bundle again, or train it anew"

@@ -170,10 +170,12 @@ def demo(out: Path, images: int, verbose: bool) -> None:
     archive = out / "archive"
     if not archive.exists():
         click.echo(f"drawing {images} phantoms in {archive} ...", err=True)
-        archive.mkdir(parents=True)
-        draw_archive(archive, images=images)
+        partial = out / "archive.partial"
+        draw_archive(partial, images=images)
+        partial.rename(archive)
     summary = scan(ScanConfig(archive, out / "results.parquet", verbose=verbose), open_progress())
     click.echo(render_summary(summary))
+    click.echo("\nThese figures are of drawings: they say nothing about the model.")
     click.echo(
         f'\n  archive    {archive}\nLook inside:\n  python3 -c "import pandas; '
         f"print(pandas.read_parquet('{out / 'results.parquet'}'))\""

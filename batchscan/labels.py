@@ -170,15 +170,17 @@ def read_labels(
     try:
         with file.open("rb") as stream:
             is_parquet = stream.read(4) == b"PAR1"
-        raw = _read_parquet(file) if is_parquet else _read_csv(file)
+        table = _read_parquet(file) if is_parquet else _read_csv(file)
     except (OSError, pa.ArrowException) as problem:
         reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0][:200]
         raise LabelError(f"{file}: the label file cannot be read: {reason}") from problem
-    table = _named(file, raw)
-    paths = _normalised(_checked_paths(file, table.column("path")), archive_root)
-    table = table.set_column(0, "path", paths)
+    # Each step replaces the table of the step before: with millions of paths, two are a lot.
+    table = _named(file, table)
+    _check_paths(file, table.column("path"))
+    table = table.set_column(0, "path", _normalised(table.column("path"), archive_root))
     table = table.set_column(1, "label", _canonical(file, table.column("label"), classes))
-    return LabelTable(_unique(file, _sorted(table)), file)
+    table = _sorted(table)
+    return LabelTable(_unique(file, table), file)
 
 
 def _read_parquet(file: Path) -> pa.Table:
@@ -290,14 +292,13 @@ def _text(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         ) from None
 
 
-def _checked_paths(file: Path, paths: pa.ChunkedArray) -> pa.ChunkedArray:
+def _check_paths(file: Path, paths: pa.ChunkedArray) -> None:
     missing = pc.index(pc.equal(pc.fill_null(paths, ""), ""), True).as_py()
     if missing >= 0:
         raise LabelError(
             f"{file}: data row {missing + 1}: expected a path, found nothing; "
             "complete the row or remove it"
         )
-    return paths
 
 
 def _normalised(paths: pa.ChunkedArray, archive_root: Path | None) -> pa.ChunkedArray:

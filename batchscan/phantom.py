@@ -1,8 +1,8 @@
 """Phantoms: drawn chest X-rays, so that everything can be tried without any patient's data.
 
 A phantom has the parts that a chest X-ray is read by (lungs, ribs, spine, heart, clavicles), with
-random proportions, exposure and noise; pneumonia adds soft consolidations to the lungs. It looks the
-part. It is no model of disease: scores of phantoms say nothing about a network.
+random proportions, exposure and noise; pneumonia adds soft consolidations to the lungs. It looks
+the part, but it is no model of disease: scores of phantoms say nothing about a network.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Anatomy:
 
 @dataclass(frozen=True)
 class _Canvas:
-    """A grid that layers are drawn on. Coordinates are shares of width and height, from top left."""
+    """A grid to draw layers on. Coordinates are shares of width and height, from top left."""
 
     width: int
     height: int
@@ -67,14 +67,14 @@ class _Canvas:
         """Draw a smooth random field of about `cells` clouds across: (height, width), 0 to 1."""
         coarse = rng.integers(0, 256, (cells, cells), dtype=np.uint8)
         image = Image.fromarray(coarse).resize((self.width, self.height), Image.Resampling.BICUBIC)
-        return np.asarray(image, dtype=np.float32) / 255
+        return np.asarray(image, dtype=np.float32) / np.float32(255)
 
     def _pixels(self, points: Points) -> Points:
         return [(x * self.width, y * self.height) for x, y in points]
 
     def _softened(self, image: Image.Image, blur: float) -> Layer:
         softened = image.filter(ImageFilter.GaussianBlur(blur * self.width))
-        return np.asarray(softened, dtype=np.float32) / 255
+        return np.asarray(softened, dtype=np.float32) / np.float32(255)
 
 
 def draw_phantom(
@@ -162,7 +162,7 @@ def _density(
     density += lungs * 0.16 * canvas.lines(list(_vessels(rng, anatomy)), blur=0.0025)
     if pneumonia:
         density += lungs * _consolidations(rng, canvas, anatomy)
-    density += body * 0.17 * canvas.lines(_ribs(anatomy), blur=0.0018)
+    density += body * 0.15 * canvas.lines(_ribs(anatomy), blur=0.0018)
     density += body * 0.16 * canvas.lines(_shoulders(anatomy), blur=0.0025)
     density += body * 0.10 * canvas.lines(_spine(anatomy), blur=0.004)
     return density
@@ -336,5 +336,5 @@ def _consolidations(rng: np.random.Generator, canvas: _Canvas, anatomy: _Anatomy
     return 0.5 * opacity * patchy
 
 
-def _points(x: NDArray[np.floating], y: NDArray[np.floating]) -> Points:  # type: ignore[type-arg]
+def _points(x: NDArray[np.float64], y: NDArray[np.float64]) -> Points:
     return list(zip(x.tolist(), y.tolist(), strict=True))

@@ -6,6 +6,7 @@ piles of cards: memory holds a shard and a table, whatever the archive's size.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from batchscan.archive import FileState, ListingNotes, display_path, file_state
 from batchscan.schema import TRANSIENT
 from batchscan.shard import Shard
 
+_SMALLEST_PIECE = 16
 _FIRST_SHARDS = 8
 _FIRST_SIZE = 32
 
@@ -129,3 +131,22 @@ def plan_shards(
     finished.finish()
     if waiting:
         yield Shard(f"s{number:08d}", tuple(waiting))
+
+
+def taper(shards: Iterator[Shard], ahead: Callable[[], int]) -> Iterator[Shard]:
+    """Pass shards on, and cut the last ones small, so that all workers finish together.
+
+    Stays `ahead()` shards behind the planning: when that ends, so many are left to be cut.
+    """
+    waiting: deque[Shard] = deque()
+    for shard in shards:
+        waiting.append(shard)
+        while len(waiting) > ahead():
+            yield waiting.popleft()
+    for shard in waiting:
+        for half in _halves(shard):
+            yield from _halves(half)
+
+
+def _halves(shard: Shard) -> tuple[Shard, ...]:
+    return shard.halves() if len(shard.images) >= 2 * _SMALLEST_PIECE else (shard,)

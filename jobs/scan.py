@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, ImageFailure, UsageError, WorkerError
 from batchscan.pipeline import Progress, ScanSummary, run_scan
+from batchscan.plan import taper
 from batchscan.schema import score_table
 from batchscan.shard import Shard, failed_row
 from batchscan.worker import Job, Observer, ShardReport, ShardWorker, commit_part, score_here
@@ -181,7 +182,7 @@ class _Crew:
 
     def work(self, shards: Iterator[Shard]) -> None:
         """Score all shards; returns when every part is committed."""
-        source = (_Attempt(shard) for shard in shards)
+        source = (_Attempt(shard) for shard in taper(shards, lambda: _QUEUE * len(self._hands)))
         while True:
             self._call_roll()
             more = self._hand_out(source)

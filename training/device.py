@@ -41,13 +41,14 @@ def open_device(verbose: bool) -> Device:
     """
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     with contextlib.nullcontext() if verbose else _quiet_stderr():
         import tensorflow
 
         gpus = tensorflow.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tensorflow.config.experimental.set_memory_growth(gpu, True)
+    with contextlib.suppress(RuntimeError):  # this process has used its GPUs: too late to choose
+        for gpu in gpus:
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
     if not gpus:
         return Device("CPU", "float32")
     details = tensorflow.config.experimental.get_device_details(gpus[0])

@@ -15,6 +15,7 @@ THRESHOLD_RULE = (
 )
 
 PRINTED = ("accuracy", "precision", "recall", "specificity", "f1", "auc")
+WIDTH = 32  # of a column
 
 
 def choose_threshold(labels: NDArray[np.uint8], scores: NDArray[np.float32]) -> float:
@@ -52,14 +53,14 @@ def for_card(metrics: Mapping[str, Metric]) -> dict[str, dict[str, float | int |
 
 def render(results: Mapping[str, Mapping[str, Metric]]) -> str:
     """Return a text table of the main figures, one column for each side of the split."""
-    lines = [f"{'':<14}" + "".join(f"{side:<26}" for side in results)]
+    lines = [f"{'':<14}" + "".join(f"{side:<{WIDTH}}" for side in results)]
     counts = [_counts(metrics) for metrics in results.values()]
     lines += [
-        f"{name:<14}" + "".join(f"{column[row]:<26}" for column in counts)
+        f"{name:<14}" + "".join(f"{column[row]:<{WIDTH}}" for column in counts)
         for row, name in enumerate(("images", "right", "wrong"))
     ]
     lines += [
-        f"{name:<14}" + "".join(f"{_with_interval(m[name]):<26}" for m in results.values())
+        f"{name:<14}" + "".join(f"{_with_interval(m[name]):<{WIDTH}}" for m in results.values())
         for name in PRINTED
     ]
     return "\n".join(line.rstrip() for line in lines)

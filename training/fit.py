@@ -206,4 +206,5 @@ def _in_float32(trainable: Any, architecture: network.Architecture) -> Any:
 
 
 def _best(history: tuple[dict[str, float], ...]) -> int:
-    return int(min(history, key=lambda row: row[MONITOR])["epoch"])
+    usable = (row for row in history if math.isfinite(row[MONITOR]))
+    return int(min(usable, key=lambda row: row[MONITOR])["epoch"])

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from batchscan.metrics import Metric
 from training.dataset import CLASSES
 from training.evaluation import roc_curve
 
-TRAIN_COLOUR = "#4477aa"
-VALIDATION_COLOUR = "#cc6677"
-GUIDE_COLOUR = "#999999"
+BLUE = "#4477aa"
+RED = "#cc6677"
+GREY = "#999999"
 
 
 def draw_samples(pixels: Sequence[NDArray[np.uint8]], path: Path) -> None:
@@ -37,20 +37,20 @@ def draw_samples(pixels: Sequence[NDArray[np.uint8]], path: Path) -> None:
 
 def draw_history(history: Sequence[Mapping[str, float]], best_epoch: int, path: Path) -> None:
     """Draw loss and accuracy of each epoch; the training's are with augmentation and dropout."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for key, label, colour in (
-            (name, "training (augmented)", TRAIN_COLOUR),
-            (f"val_{name}", "validation", VALIDATION_COLOUR),
+            (name, "training (augmented)", BLUE),
+            (f"val_{name}", "validation", RED),
         ):
             values = [row[key] for row in history]
             axes.plot(epochs, values, "o-", color=colour, label=label, markersize=4)
-        axes.axvline(best_epoch, color=GUIDE_COLOUR, linestyle=":", label="epoch kept")
+        axes.axvline(best_epoch, color=GREY, linestyle=":", label="epoch kept")
         axes.set(xlabel="epoch", title=name.capitalize())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     _save(figure, path)
 
 
@@ -82,32 +82,25 @@ def draw_roc(
     path: Path,
 ) -> None:
     """Draw the ROC curves of the sides from (labels, scores), and where the threshold lies."""
-    figure = Figure(figsize=(4.8, 4.8), layout="constrained")
-    axes = figure.subplots()
-    for colour, (side, (labels, scores)) in zip(
-        (VALIDATION_COLOUR, TRAIN_COLOUR), scored.items(), strict=False
-    ):
-        metrics = results[side]
-        axes.step(
-            *roc_curve(labels, scores),
-            where="post",
-            color=colour,
-            label=f"{side}, AUC {metrics['auc'].value:.4f}",
-        )
-        recall, specificity = metrics["recall"].value or 0, metrics["specificity"].value or 0
-        axes.plot(1 - specificity, recall, "o", color=colour, clip_on=False)
-    axes.plot([], [], "o", color=GUIDE_COLOUR, label="at the threshold")
-    axes.plot([0, 1], [0, 1], ":", color=GUIDE_COLOUR, label="chance")
-    axes.set(
-        xlabel="false positive rate (1 - specificity)",
-        ylabel="true positive rate (recall)",
-        title="ROC curve",
-        xlim=(-0.01, 1.01),
-        ylim=(-0.01, 1.01),
-        aspect="equal",
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right")
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    whole, corner = figure.subplots(1, 2)
+    for axes in (whole, corner):
+        for colour, (side, (labels, scores)) in zip((RED, BLUE), scored.items(), strict=False):
+            metrics = results[side]
+            label = f"{side}, AUC {metrics['auc'].value:.4f}"
+            axes.step(*roc_curve(labels, scores), where="post", color=colour, label=label)
+            recall, specificity = metrics["recall"].value or 0, metrics["specificity"].value or 0
+            axes.plot(1 - specificity, recall, "o", color=colour)
+        axes.plot([], [], "o", color=GREY, label="at the threshold")
+        axes.plot([0, 1], [0, 1], ":", color=GREY, label="chance")
+        axes.set(xlabel="false positive rate (1 - specificity)", aspect="equal")
+        axes.grid(alpha=0.3)
+    whole.set(ylabel="true positive rate (recall)", title="ROC curve")
+    whole.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    whole.legend(frameon=False, loc="lower right")
+    corner.set(title="Its upper left corner", xlim=(-0.005, 0.205), ylim=(0.795, 1.005))
+    corner.xaxis.set_major_locator(MultipleLocator(0.05))
+    corner.yaxis.set_major_locator(MultipleLocator(0.05))
     _save(figure, path)
 
 

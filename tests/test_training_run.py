@@ -1,0 +1,379 @@
+"""training.run and training.fit: from a data set to a bundle, on a tiny network."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_dataset import noise, write, write_dataset
+
+from batchscan.bundle import load_bundle
+from batchscan.errors import BatchscanError, BundleError, DatasetError, Interrupted, UsageError
+from batchscan.image import decode
+from batchscan.metrics import roc_auc
+from batchscan.model import open_scorer
+from training import network
+from training.device import Device, open_device
+from training.network import Architecture
+from training.options import TrainingOptions
+from training.run import TrainingSummary, train
+
+open_device(verbose=False)  # imports TensorFlow quietly, before the line below does
+
+from training import fit as fitting  # noqa: E402
+from training.fit import Batches, TrainingImages, fit  # noqa: E402
+
+# Keras saves TensorFlow's variables in a way that NumPy is going to change.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+CPU = Device("CPU", "float32")
+
+TINY = Architecture("tiny", 16, ((4, 0.0), (4, 0.1)), ((8, 0.1),))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_network() -> Iterator[None]:
+    """Make the tiny network one that can be named."""
+    network.NETWORKS["tiny"] = TINY
+    yield
+    del network.NETWORKS["tiny"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training run: its data, its result, and what it printed."""
+
+    data: Path
+    out: Path
+    summary: TrainingSummary
+    printed: str
+    progress: str
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train once, on a data set with one damaged file, one copy and one file of another kind."""
+    place = tmp_path_factory.mktemp("trained")
+    data = write_dataset(place / "data")
+    write(data / "NORMAL" / "IM-0300-0001.jpeg", noise(70, 300)[:300])
+    write(data / "NORMAL" / "IM-0301-0001.jpeg", noise(70, 100))
+    write(data / "NORMAL" / "notes.txt", b"no image")
+    printed, progress = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", printed)
+        patch.setattr(sys, "stderr", progress)
+        summary = train(data, place / "model", network="tiny", epochs=4, batch_size=8, seed=1)
+    return Trained(data, place / "model", summary, printed.getvalue(), progress.getvalue())
+
+
+def history_of(folder: Path) -> list[dict[str, float]]:
+    with (folder / "history.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def side_rows(trained: Trained, side: str) -> list[dict[str, str]]:
+    with (trained.out / "split.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["side"] == side]
+
+
+def pixels_of(trained: Trained, rows: list[dict[str, str]]) -> np.ndarray:
+    files = [trained.data / row["path"] for row in rows]
+    return np.stack([decode(path.read_bytes(), TINY.input_size).pixels for path in files])
+
+
+def test_writes_everything(trained: Trained) -> None:
+    """A training run leaves a bundle, its history and four pictures, and no temporary files."""
+    names = {path.relative_to(trained.out).as_posix() for path in trained.out.rglob("*.*")}
+    pictures = {f"pictures/{name}.png" for name in ("samples", "history", "confusion", "roc")}
+    files = {"card.json", "model.onnx", "model.keras", "split.csv", "history.csv"}
+    assert names == files | pictures
+    assert {path.name for path in trained.out.parent.iterdir()} == {"data", "model"}
+    assert load_bundle(trained.out) == trained.summary.bundle
+
+
+def test_pictures_show_something(trained: Trained) -> None:
+    """Each picture is a PNG of a readable size that isn't blank."""
+    for path in (trained.out / "pictures").iterdir():
+        with Image.open(path) as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) >= 300
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_history_has_a_row_for_each_epoch(trained: Trained) -> None:
+    """The history has loss, accuracy and AUC of both sides, and the learning rate."""
+    rows = history_of(trained.out)
+    assert [row["epoch"] for row in rows] == list(range(1, trained.summary.epochs_run + 1))
+    columns = {"loss", "accuracy", "auc", "val_loss", "val_accuracy", "val_auc", "learning_rate"}
+    assert columns <= rows[0].keys()
+
+
+def test_progress_is_told(trained: Trained) -> None:
+    """Every epoch has a line with its figures and the time left; unused files are named."""
+    lines = trained.progress.splitlines()
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert len(epochs) == trained.summary.epochs_run
+    assert all("validation loss" in line and "min left" in line for line in epochs)
+    assert "ignored 1 files that are no JPEG or PNG: NORMAL/notes.txt" in trained.progress
+    assert "set aside 1 images (unreadable): NORMAL/IM-0300-0001.jpeg" in trained.progress
+    assert "set aside 1 images (copy): NORMAL/IM-0301-0001.jpeg" in trained.progress
+
+
+def test_figures_are_printed(trained: Trained) -> None:
+    """The figures of validation and test are printed, and they are those of the card."""
+    lines = {line.split()[0]: line for line in trained.printed.splitlines() if line}
+    figures = trained.summary.bundle.card["figures"]
+    for name in ("accuracy", "precision", "recall", "f1", "auc"):
+        for side in ("validation", "test"):
+            assert f"{figures[side][name]['value']:.4f}" in lines[name]
+
+
+def test_card_tells_the_training(trained: Trained) -> None:
+    """The card records data, split, options, epochs and versions."""
+    training = trained.summary.bundle.card["training"]
+    assert training["excluded"] == {"copy": 1, "unreadable": 1}
+    assert sum(side["NORMAL"] for side in training["sides"].values()) == 40
+    assert sum(side["PNEUMONIA"] for side in training["sides"].values()) == 40
+    assert (training["seed"], training["batch_size"], training["epochs_asked"]) == (1, 8, 4)
+    assert training["best_epoch"] == trained.summary.best_epoch
+    assert training["augmentation"]["flips"] == "none"
+    assert {"tensorflow", "keras", "numpy", "python"} <= training["versions"].keys()
+    assert str(trained.out.parent) not in json.dumps(trained.summary.bundle.card)
+
+
+def test_split_is_recorded_and_grouped(trained: Trained) -> None:
+    """Every image is in split.csv, each patient on one side."""
+    sides = {side: side_rows(trained, side) for side in ("train", "validation", "test", "excluded")}
+    assert sum(map(len, sides.values())) == 82
+    patients = [{row["patient"] for row in sides[s]} for s in ("train", "validation", "test")]
+    assert all(not (a & b) for a, b in itertools.combinations(patients, 2))
+
+
+def test_figures_are_of_the_shipped_file(trained: Trained) -> None:
+    """Scoring the validation images with the written ONNX file gives the card's figures."""
+    bundle = trained.summary.bundle
+    rows = side_rows(trained, "validation")
+    truth = np.array([row["class"] == "PNEUMONIA" for row in rows])
+    scorer = open_scorer("onnx", bundle.model_bytes("onnx"), input_size=bundle.input_size)
+    scores = scorer.score(pixels_of(trained, rows))
+    figures = bundle.card["figures"]["validation"]
+    assert figures["auc"]["value"] == pytest.approx(roc_auc(truth, scores))
+    predicted = scores >= np.float32(bundle.threshold)
+    assert figures["accuracy"]["value"] == pytest.approx((predicted == truth).mean())
+
+
+def test_best_epoch_is_restored(trained: Trained) -> None:
+    """The written network has the lowest validation loss of the history."""
+    bundle = trained.summary.bundle
+    rows = side_rows(trained, "validation")
+    truth = np.array([row["class"] == "PNEUMONIA" for row in rows])
+    scorer = open_scorer("tensorflow", bundle.model_bytes("tensorflow"), input_size=16)
+    scores = scorer.score(pixels_of(trained, rows)).astype(np.float64)
+    loss = -np.log(np.where(truth, scores, 1 - scores)).mean()
+    losses = [row["val_loss"] for row in history_of(trained.out)]
+    assert loss == pytest.approx(min(losses), abs=1e-4)
+    assert losses.index(min(losses)) == trained.summary.best_epoch - 1
+
+
+class Interrupting(io.StringIO):
+    """A standard error that sends a signal to this process once a text is written to it."""
+
+    def __init__(self, trigger: str, number: int) -> None:
+        super().__init__()
+        self.trigger = trigger
+        self.number = number
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self.trigger and self.trigger in text:
+            self.trigger = ""
+            os.kill(os.getpid(), self.number)
+        return written
+
+
+def raise_interrupted(number: int, _frame: object) -> None:
+    raise Interrupted(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_keeps_the_best_epoch(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C and a signal end training early; the bundle is written from the best epoch."""
+    data = write_dataset(tmp_path / "data", range(12), images_each=1)
+    told = Interrupting("epoch 2/500: loss", number)
+    monkeypatch.setattr(sys, "stderr", told)
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, raise_interrupted)
+    try:
+        summary = train(data, tmp_path / "model", network="tiny", epochs=500, batch_size=8)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert summary.interrupted
+    assert 2 <= summary.epochs_run < 10
+    assert f"interrupted: going on with epoch {summary.best_epoch}" in told.getvalue()
+    assert load_bundle(tmp_path / "model").card["training"]["interrupted"] is True
+
+
+def test_interruption_before_the_first_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no epoch finished, nothing is written, and the message says so."""
+
+    def interrupt(*_arguments: object, **_named: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(fitting._Progress, "on_train_batch_end", interrupt)
+    data = write_dataset(tmp_path / "data", range(12), images_each=1)
+    with pytest.raises(BatchscanError, match="before its first epoch was finished"):
+        train(data, tmp_path / "model", network="tiny", epochs=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_batches_cover_everything_in_changing_order() -> None:
+    """Each epoch has every training image once, in another order; the seed repeats the orders."""
+    count = 20
+    pixels = (
+        np.zeros((count, 2, 2), dtype=np.uint8) + np.arange(count, dtype=np.uint8)[:, None, None]
+    )
+    labels = (np.arange(count) % 2).astype(np.uint8)
+    positions = np.arange(3, count)
+    images = TrainingImages(pixels, labels, positions, positions)
+
+    def orders(seed: int) -> list[list[int]]:
+        batches = Batches(images, positions, 8, seed)
+        epochs = []
+        for _ in range(3):
+            pairs = [batches[number] for number in range(len(batches))]
+            assert [batch.shape for batch, _ in pairs] == [(8, 2, 2, 1), (8, 2, 2, 1), (1, 2, 2, 1)]
+            seen = np.concatenate([batch[:, 0, 0, 0] for batch, _ in pairs])
+            truth = np.concatenate([label[:, 0] for _, label in pairs])
+            np.testing.assert_array_equal(truth, seen % 2)
+            epochs.append([int(value) for value in seen])
+            batches.on_epoch_end()
+        return epochs
+
+    first = orders(seed=1)
+    assert all(sorted(epoch) == list(range(3, count)) for epoch in first)
+    assert first[0] != first[1] != first[2]
+    assert orders(seed=1) == first
+    assert orders(seed=2) != first
+
+
+def toy_images() -> TrainingImages:
+    """16 images to train on and 8 to validate, dark and bright in turn."""
+    random = np.random.default_rng(0)
+    labels = (np.arange(24) % 2).astype(np.uint8)
+    pixels = random.integers(0, 128, (24, 16, 16)) + 100 * labels[:, None, None]
+    return TrainingImages(pixels.astype(np.uint8), labels, np.arange(16), np.arange(16, 24))
+
+
+def test_stops_early_and_goes_back(tmp_path: Path) -> None:
+    """When validation only gets worse, the rate falls, training stops, and the best is kept.
+
+    The validation labels are turned round: the better the network learns, the worse they fit.
+    """
+    images = toy_images()
+    images.labels[images.validation] = 1 - images.labels[images.validation]
+    fitted = fit(images, CPU, tmp_path, TrainingOptions("tiny", epochs=60, batch_size=8))
+    losses = [row["val_loss"] for row in fitted.history]
+    assert len(losses) < 60
+    assert fitted.best_epoch == len(losses) - fitting.STOP_AFTER == 1 + losses.index(min(losses))
+    rates = [row["learning_rate"] for row in fitted.history]
+    assert rates[-1] <= rates[0] * fitting.SLOW_DOWN_BY * 1.001
+    scores = fitted.model.predict(images.pixels[images.validation][..., None], verbose=0)[:, 0]
+    truth = images.labels[images.validation]
+    loss = -np.log(np.where(truth, scores, 1 - scores)).mean()
+    assert loss == pytest.approx(min(losses), abs=1e-4)
+    assert loss < losses[-1] - 0.001
+
+
+def test_seed_repeats_a_run(tmp_path: Path) -> None:
+    """The same seed gives nearly the same losses, another seed others."""
+
+    def losses(seed: int, name: str) -> list[float]:
+        folder = tmp_path / name
+        folder.mkdir()
+        options = TrainingOptions("tiny", epochs=2, batch_size=8, seed=seed)
+        return [row["loss"] for row in fit(toy_images(), CPU, folder, options).history]
+
+    first = losses(1, "first")
+    assert losses(1, "again") == pytest.approx(first, rel=1e-3)
+    assert losses(2, "other") != pytest.approx(first, rel=1e-2)
+
+
+def test_mixed_precision_trains_and_exports_float32(tmp_path: Path) -> None:
+    """What a GPU uses, float16 inside with a scaled loss, gives a finite float32 network."""
+    options = TrainingOptions("tiny", epochs=2, batch_size=8)
+    fitted = fit(toy_images(), Device("CPU", "mixed_float16"), tmp_path, options)
+    assert {layer.compute_dtype for layer in fitted.model.layers} == {"float32"}
+    assert all(np.isfinite(weight).all() for weight in fitted.model.get_weights())
+    assert all(np.isfinite(row["val_loss"]) for row in fitted.history)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "resnet"}, "expected a network of"),
+        ({"epochs": 0}, "expected epochs from 1"),
+        ({"batch_size": 0}, "expected batch_size from 1"),
+        ({"seed": -1}, "expected seed from 0"),
+        ({"workers": 0}, "expected workers from 1"),
+        ({"validation_fraction": 0.0}, "expected validation_fraction above 0"),
+        ({"test_fraction": 0.9}, "expected test_fraction from 0, below 1"),
+    ],
+)
+def test_bad_options(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    """An option that cannot work is refused before anything is read."""
+    with pytest.raises(UsageError, match=message):
+        train(tmp_path / "nowhere", tmp_path / "model", **options)
+
+
+def test_problems_are_found_before_the_work(tmp_path: Path) -> None:
+    """A target with other files in it, or no data, ends the run at once and leaves nothing."""
+    write(tmp_path / "thesis" / "chapter.tex", b"years of work")
+    data = write_dataset(tmp_path / "data", range(12), images_each=1)
+    with pytest.raises(BundleError, match="choose a folder"):
+        train(data, tmp_path / "thesis", network="tiny")
+    with pytest.raises(DatasetError, match="found no folder"):
+        train(tmp_path / "nowhere", tmp_path / "model", network="tiny")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "thesis"]
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TensorFlow, the message says what to install."""
+    find_spec = importlib.util.find_spec
+
+    def without(name: str, package: str | None = None) -> object:
+        return None if name == "tensorflow" else find_spec(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    with pytest.raises(UsageError, match=r"training needs TensorFlow.*'batchscan\[train\]'"):
+        train(tmp_path / "data", tmp_path / "model", network="tiny")
+
+
+def test_command_line(tmp_path: Path) -> None:
+    """`batchscan train` trains the article's network; nothing but our own lines is printed."""
+    data = write_dataset(tmp_path / "data" / "train", range(12), images_each=1)
+    command = [sys.executable, "-m", "batchscan", "train", data.parent, "--out"]
+    done = subprocess.run(
+        [*command, tmp_path / "model", "--epochs", "1"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    ours = ("decod", "train", "validation: ", "test: ", "epoch 1/1: ")
+    assert [line for line in done.stderr.splitlines() if not line.startswith(ours)] == []
+    assert f"in {tmp_path / 'model'}" in done.stdout
+    assert load_bundle(tmp_path / "model").card["network"] == "five-block"
