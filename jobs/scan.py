@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchscan.config import ScanConfig
@@ -66,6 +68,8 @@ def _ray(config: ScanConfig) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
+    if config.address is None:
+        _provide_token()
     with _loopback_only() if config.address is None else contextlib.nullcontext():
         yield from _session(ray, config)
 
@@ -118,6 +122,22 @@ def _loopback_only() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before[1]
 
 
+def _provide_token() -> None:
+    """Give a local Ray its secret where it could not keep one in the home folder, as it does.
+
+    Cron, containers and service accounts have homes that are missing or cannot be written.
+    """
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    try:
+        (Path.home() / ".ray").mkdir(exist_ok=True)
+        if os.access(Path.home() / ".ray", os.W_OK):
+            return
+    except (OSError, RuntimeError):
+        pass
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def _session_folder() -> str:
     """Make Ray's folder for logs and sockets; the system limits a socket's path to 107 bytes."""
     base = tempfile.gettempdir()
@@ -130,7 +150,7 @@ def _connect(ray: ModuleType, options: dict[str, Any]) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
-    except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
+    except Exception as error:  # Ray raises many types here, some of them its own.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         if options["address"] == "local":
             raise WorkerError(f"Ray cannot start on this machine: {reason}") from error

@@ -307,7 +307,7 @@ def test_seed_repeats_a_run(tmp_path: Path) -> None:
     def losses(seed: int, name: str) -> list[float]:
         folder = tmp_path / name
         folder.mkdir()
-        options = TrainingOptions("tiny", epochs=2, batch_size=8, seed=seed)
+        options = TrainingOptions("tiny", epochs=1, batch_size=4, seed=seed)
         return [row["loss"] for row in fit(toy_images(), CPU, folder, options).history]
 
     first = losses(1, "first")

@@ -14,8 +14,9 @@ import signal
 import sys
 import time
 from fnmatch import fnmatchcase
+from pathlib import Path
 
-_NOTES = os.environ.get("FAULT_NOTES", "")
+_NOTES = Path(os.environ.get("FAULT_NOTES", ""))
 _HOLD = os.environ.get("FAULT_HOLD", "")
 _KILL = os.environ.get("FAULT_KILL", "")
 
@@ -30,17 +31,16 @@ def _on_event(event: str, arguments: tuple[object, ...]) -> None:
 
 
 def _hold() -> None:
-    release = os.path.join(_NOTES, "release")
-    if os.path.exists(release):
+    release = _NOTES / "release"
+    if release.exists():
         return
-    note = os.path.join(_NOTES, f"held-{os.getpid()}")
-    temporary = f"{note}.tmp"
-    with open(temporary, "w") as stream:
-        stream.write(str(os.getppid()))
-    os.rename(temporary, note)
-    while not os.path.exists(release):
+    note = _NOTES / f"held-{os.getpid()}"
+    temporary = note.with_suffix(".tmp")
+    temporary.write_text(str(os.getppid()))
+    temporary.rename(note)
+    while not release.exists():
         time.sleep(0.02)
 
 
-if _NOTES:
+if _HOLD or _KILL:
     sys.addaudithook(_on_event)
