@@ -8,6 +8,7 @@ with an earlier result, and be merged, without holding either in memory.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from batchscan.image import EXTENSIONS, SNIFF_BYTES, sniff
 
 MAX_BYTES = 1 << 30
 """Larger files are not read: no X-ray as JPEG or PNG comes near a gibibyte."""
+
+_LOOKS_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,13 @@ def check_archive(root: Path) -> None:
 
 
 def display_path(name: str) -> str:
-    r"""Turn a file's name into the valid UTF-8 of the column `path`; odd bytes become `\xNN`."""
+    r"""Turn a file's name into the valid UTF-8 of the column `path`; odd bytes become `\xNN`.
+
+    A name that holds such a sequence as text gets `\x5c` for its backslash: no two names become
+    one path.
+    """
+    if "\\x" in name:
+        name = _LOOKS_ESCAPED.sub(r"\\x5c", name)
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -116,7 +125,7 @@ def _is_image(file: str, peek: bool) -> bool:
     if not peek:
         return False
     try:
-        with open(file, "rb", buffering=0) as stream:
+        with open(file, "rb", buffering=0, opener=_open_at_once) as stream:
             return sniff(stream.read(SNIFF_BYTES)) is not None
     except OSError:
         return False
@@ -160,10 +169,16 @@ def _entries(folder: str, name: str, notes: ListingNotes) -> list[str]:
 
 
 def _entry_name(entry: os.DirEntry[str]) -> str:
-    if entry.is_dir():
-        return entry.name + "/"
-    # A dangling link counts: if its name says image, its row says that there is nothing behind it.
-    return entry.name if entry.is_file() or entry.is_symlink() else ""
+    """Return "" for what is neither a file nor a folder: pipes, sockets, devices."""
+    try:
+        if entry.is_dir():
+            return entry.name + "/"
+        if entry.is_file():
+            return entry.name
+        # A dangling link counts: if its name says image, its row says that nothing is behind it.
+        return entry.name if entry.is_symlink() and not os.path.exists(entry.path) else ""
+    except OSError:
+        return entry.name  # A link that leads to itself, or through a folder that is closed.
 
 
 def _sort_key(name: str) -> str:
@@ -208,7 +223,7 @@ def file_state(root: str, name: str) -> FileState | None:
 def read_image(root: str, name: str) -> tuple[bytes, FileState]:
     """Read a whole file, with its state at that moment; raises `ImageFailure`."""
     try:
-        with open(os.path.join(root, name), "rb", buffering=0) as stream:
+        with open(os.path.join(root, name), "rb", buffering=0, opener=_open_at_once) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageFailure("vanished", "the file has become something else than a file")
@@ -224,6 +239,11 @@ def read_image(root: str, name: str) -> tuple[bytes, FileState]:
         raise ImageFailure("permission_denied", "reading the file is not permitted") from error
     except OSError as error:
         raise ImageFailure("read_error", f"reading failed: {error.strerror}") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for the other end, should the file have become a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _state(status: os.stat_result) -> FileState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class FailureLimit:
             number = self._number()
         except ValueError:
             number = -1.0
-        if number < 0 or (self._is_percentage() and number > 100):
+        if not 0 <= number <= (100 if self._is_percentage() else math.inf):
             raise UsageError(
                 f"--max-failures {self.text}: expected a number such as 20, or a share such as 5%"
             )
@@ -41,7 +42,7 @@ class FailureLimit:
         return self.text is not None and self.text.strip().endswith("%")
 
     def _number(self) -> float:
-        text = (self.text or "0").strip()
+        text = (self.text if self.text is not None else "0").strip()
         return float(text[:-1]) if text.endswith("%") else int(text)
 
 

@@ -308,7 +308,7 @@ class _Scan:
 
     def _measure(self) -> MetricsReport | None:
         """Write the metrics beside the result where labels exist; stale ones go."""
-        path = metrics_path(self._workspace.out)
+        path = metrics_path(self._config.out)
         if not self._counts.labelled:
             path.unlink(missing_ok=True)
             return None

@@ -118,11 +118,19 @@ class ShardWorker:
     def _check_archive(self, table: pa.Table) -> None:
         """An archive that was unmounted is no archive whose images all vanished."""
         vanished = pc.sum(pc.equal(table["failure"], "vanished")).as_py() or 0
-        if vanished and not any(os.scandir(self._job.root)):
+        if vanished and _is_empty(self._job.root):
             raise WorkerError(
-                f"{self._job.root} is empty on {socket.gethostname()} in the middle of the run: "
+                f"{self._job.root} is empty or gone on {socket.gethostname()} in mid-run: "
                 "mount the archive again, then run the same command again"
             )
+
+
+def _is_empty(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
 
 
 def _device_in_fact(device: str) -> tuple[str, str | None]:

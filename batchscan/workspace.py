@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from batchscan.errors import OutputInUse, UsageError
 
 _STATE = "run.json"
 _LOCK = "lock"
+_OURS = re.compile(r"lock|run\.json(\.tmp)?|g\d+-.*\.parquet(\..*\.tmp)?")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Workspace:
         self._lock = -1
 
     def __enter__(self) -> Workspace:
+        self._refuse_foreign_files()
         while True:
             self._lock = self._open_lock()
             self._claim()
@@ -140,6 +143,15 @@ class Workspace:
             return os.path.samestat(os.fstat(self._lock), (self.folder / _LOCK).stat())
         except FileNotFoundError:
             return False
+
+    def _refuse_foreign_files(self) -> None:
+        """Never delete a file that no run of ours has made."""
+        for entry in self.folder.iterdir() if self.folder.is_dir() else ():
+            if not _OURS.fullmatch(entry.name) or entry.is_dir():
+                raise UsageError(
+                    f"{self.folder}: expected a working folder of batchscan, found {entry.name} in "
+                    "it; move that folder away, or choose another --out"
+                )
 
     def _remove_if_unused(self) -> None:
         """Leave no folder behind where a run stopped before it had begun."""

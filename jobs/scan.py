@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchscan.archive import file_state
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, ImageFailure, UsageError, WorkerError
 from batchscan.pipeline import Progress, ScanSummary, run_scan
@@ -324,7 +325,8 @@ class _Crew:
 
     def _give_up(self, shard: Shard) -> None:
         failure = ImageFailure("decoder_crash", "each worker that opened this image died")
-        rows = [failed_row(name, failure, None) for name in shard.images]
+        root = self._job.root
+        rows = [failed_row(name, failure, file_state(root, name)) for name in shard.images]
         commit_part(self._job, shard, score_table(rows))
         self._observer.shard_done(ShardReport(images=len(rows), failed=len(rows)))
 

@@ -81,7 +81,7 @@ def desk(tmp_path: Path, tiny_bundle: Path) -> Desk:
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Desk:
-    """Return a desk with the shared small archive, scanned once; not to be written to."""
+    """Return a desk with the shared small archive, scanned once; its files are not to be changed."""
     calm = Desk(tmp_path_factory.mktemp("calm"), tiny_bundle)
     write_archive(calm.archive)
     calm.scan()
@@ -187,7 +187,7 @@ def test_summary(calm: Desk) -> None:
 
 
 def test_names_of_any_kind(desk: Desk) -> None:
-    """Blanks, capitals, accents, line breaks and bytes that are no UTF-8: all are rows, in order."""
+    """Blanks, capitals, accents, line breaks, bytes that are no UTF-8: all are rows, in order."""
     names = [
         "a b/c.JPG",
         "B.PNG",
@@ -344,7 +344,7 @@ def test_label_file(desk: Desk, tmp_path: Path) -> None:
     assert desk.metrics.exists()
 
 
-def test_labels_that_come_later(calm: Desk, desk: Desk, tmp_path: Path) -> None:
+def test_labels_that_come_later(desk: Desk, tmp_path: Path) -> None:
     """Other labels are joined to scores that stay: nothing is scored again."""
     write_images(desk.archive, "a.jpeg", "b.jpeg", "c.jpeg")
     desk.scan()
@@ -439,7 +439,7 @@ def test_failures_that_may_pass(desk: Desk) -> None:
     assert desk.row("link.jpeg")["status"] == "scored"
 
 
-def test_threshold(calm: Desk, desk: Desk) -> None:
+def test_threshold(desk: Desk) -> None:
     """Another threshold derives predictions and figures anew, from scores that stay."""
     write_archive(desk.archive)
     desk.scan()
@@ -482,7 +482,7 @@ CHANGES = st.lists(
 def test_any_history(
     tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, changes: list[tuple[str, str]]
 ) -> None:
-    """However an archive came to be, and however often it was scanned: the rows are those of now."""
+    """However an archive came to be and was scanned before: the rows are those of now."""
     desk = Desk(tmp_path_factory.mktemp("history"), tiny_bundle)
     write_images(desk.archive, "m.jpeg", "NORMAL/z.jpeg")
     for number, (name, change) in enumerate(changes):
