@@ -222,8 +222,14 @@ def _exit_code(arguments: list[str]) -> int:
     try:
         code = main.main(arguments, prog_name="batchscan", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "batchscan"
+        text = " ".join(error.format_message().split()).rstrip(".")
+        _say(f"{text}; see {command} --help", verbose)
         return error.exit_code
     except Interrupted as error:
         return error.exit_code

@@ -146,7 +146,7 @@ class Workspace:
 
     def _refuse_foreign_files(self) -> None:
         """Never delete a file that no run of ours has made."""
-        for entry in self.folder.iterdir() if self.folder.is_dir() else ():
+        for entry in self.folder.glob("*"):
             if not _OURS.fullmatch(entry.name) or entry.is_dir():
                 raise UsageError(
                     f"{self.folder}: expected a working folder of batchscan, found {entry.name} in "

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -64,6 +65,8 @@ def _ray(config: ScanConfig) -> Iterator[ModuleType]:
     """Yield Ray, connected: to the caller's session, to a cluster, or to a local one of our own."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not config.verbose:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     import ray
 
     if ray.is_initialized():
@@ -90,6 +93,7 @@ def _session(ray: ModuleType, config: ScanConfig) -> Iterator[ModuleType]:
             "_temp_dir": folder,
         }
     else:
+        _check_reachable(config.address)
         options["address"] = config.address
     try:
         _connect(ray, options)
@@ -145,6 +149,34 @@ def _session_folder() -> str:
     return tempfile.mkdtemp(prefix="batchscan-", dir=base if len(base) <= 30 else "/tmp")
 
 
+def _check_reachable(address: str) -> None:
+    """Find out in seconds that nothing listens at HOST:PORT; Ray would try for minutes."""
+    target = _noted_cluster() if address == "auto" else address
+    host, _, port = target.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from error
+
+
+def _noted_cluster() -> str:
+    """Return the address that `auto` means; the note outlives a cluster that was killed."""
+    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    try:
+        return os.environ.get("RAY_ADDRESS") or note.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _no_cluster(address: str, reason: str) -> UsageError:
+    return UsageError(
+        f"--address {address}: no Ray cluster answers there ({reason}); check that it runs ('ray "
+        "status'), or leave --address out to use this machine"
+    )
+
+
 def _connect(ray: ModuleType, options: dict[str, Any]) -> None:
     """Call `ray.init`, which would take over the SIGTERM handler for itself."""
     in_main_thread = threading.current_thread() is threading.main_thread()
@@ -155,10 +187,7 @@ def _connect(ray: ModuleType, options: dict[str, Any]) -> None:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         if options["address"] == "local":
             raise WorkerError(f"Ray cannot start on this machine: {reason}") from error
-        raise UsageError(
-            f"--address {options['address']}: no Ray cluster answers there ({reason}); check that "
-            "it runs ('ray status'), or leave --address out to use this machine"
-        ) from error
+        raise _no_cluster(options["address"], reason) from error
     finally:
         if in_main_thread and handler is not None:
             signal.signal(signal.SIGTERM, handler)

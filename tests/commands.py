@@ -19,12 +19,15 @@ COMMAND = [sys.executable, "-m", "batchscan"]
 PATIENCE = 120.0
 """Seconds after which something that must happen is said not to happen; no verdict on speed."""
 
-SABOTAGE = '''
+SABOTAGE = r'''
 """Makes reading go wrong for images of certain names, in every Python process that sees this."""
 import builtins, os, time
 _open = builtins.open
 def _sabotaged_open(file, *args, **options):
     name = os.path.basename(file) if isinstance(file, str) else ""
+    if name.endswith((".jpeg", ".png")):
+        with _open(os.environ["OPENED"], "a") as log:
+            log.write(name + "\n")
     if name.startswith("killer"):
         os._exit(9)
     while name.startswith("gated") and not os.path.exists(os.environ["GATE"]):
@@ -48,11 +51,11 @@ def sabotaged(folder: Path) -> dict[str, str]:
     """Return an environment in which images named `killer*` kill whoever opens them.
 
     Images named `gated*` cannot be read until `folder / "gate"` exists: so a run is in its middle
-    for as long as a test wants it to be.
+    for as long as a test wants it to be. What was opened is logged in `folder / "opened"`.
     """
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(SABOTAGE)
-    return environment(PYTHONPATH=folder, GATE=folder / "gate")
+    return environment(PYTHONPATH=folder, GATE=folder / "gate", OPENED=folder / "opened")
 
 
 def without_modules(folder: Path, *names: str) -> dict[str, str]:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
-from commands import Running, parts, rows, run, running, sabotaged, wait_until, write_images
+from commands import Running, parts, rows, run, running, sabotaged, write_images
+from conftest import encode, picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_bundle import tiny_onnx, write_tiny_bundle
+
+import batchscan
+from batchscan.config import ScanConfig
+from batchscan.errors import NoImagesFound, UsageError, WorkerError
+from batchscan.pipeline import run_scan
+from batchscan.shard import Shard
+from batchscan.worker import Job, Observer, ShardReport, ShardWorker
 
 FREE = [f"NORMAL/a{number:02d}.jpeg" for number in range(8)]
 GATED = [f"PNEUMONIA/gated{number:02d}.jpeg" for number in range(6)]
@@ -27,19 +42,503 @@ class Scene:
         self.out = folder / "results.parquet"
         self.work = folder / "results.parquet.work"
         self.environment = sabotaged(folder / "plant")
-        self.arguments: list[str | Path] = [
-            "run", archive, "--out", self.out, "--model", model, "--shard-size", "1",
-        ]  # fmt: skip
+        self.model = model
+
+    def arguments(self, *more: str | Path) -> list[str | Path]:
+        fixed = ["run", self.archive, "--out", self.out, "--model", self.model]
+        return [*fixed, "--shard-size", "1", *more]
+
+    def run(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
+        return run(*self.arguments(*more), env=self.environment)
+
+    def start(self, *more: str | Path) -> contextlib.AbstractContextManager[Running]:
+        return running(*self.arguments(*more), env=self.environment)
+
+    def reach_the_middle(self, command: Running) -> None:
+        """Wait until all is committed that can be: the rest stands before the gate."""
+        command.wait_for(
+            lambda: len(parts(self.out)) >= len(FREE) and bool({*self.opened()} & {*GATED}),
+            "parts of the free images",
+        )
 
     def open_gate(self) -> None:
         (self.folder / "plant" / "gate").touch()
 
-    def run(self, *more: str) -> subprocess.CompletedProcess[str]:
-        return run(*self.arguments, *more, env=self.environment)
+    def opened(self) -> Counter[str]:
+        """Return how often each image was opened since the log was cleared last."""
+        log = self.folder / "plant" / "opened"
+        known = {Path(name).name: name for name in IMAGES}
+        names = log.read_text().splitlines() if log.exists() else []
+        return Counter(known.get(name, name) for name in names)
 
-    def start(self, *more: str) -> "contextlib.AbstractContextManager[Running]":
-        return running(*self.arguments, *more, env=self.environment)
+    def clear_log(self) -> None:
+        (self.folder / "plant" / "opened").unlink(missing_ok=True)
 
-    def reach_the_middle(self, command: Running) -> None:
-        """Wait until all is committed that can be: the rest waits behind the gate."""
-        command.wait_for(lambda: len(parts(self.out)) == len(FREE), "parts of the free images")
+
+@pytest.fixture(scope="module")
+def still_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an archive of free and gated images, which no test changes."""
+    return write_images(tmp_path_factory.mktemp("still") / "archive", *IMAGES)
+
+
+@pytest.fixture(scope="module")
+def calm(
+    tmp_path_factory: pytest.TempPathFactory, still_archive: Path, tiny_bundle: Path
+) -> list[dict[str, object]]:
+    """Return the rows of an undisturbed run."""
+    out = tmp_path_factory.mktemp("calm") / "results.parquet"
+    batchscan.scan(still_archive, out, model=tiny_bundle, workers=0)
+    return rows(out)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, still_archive: Path, tiny_bundle: Path) -> Scene:
+    return Scene(tmp_path, still_archive, tiny_bundle)
+
+
+# ---------------------------------------------------------- processes killed
+
+
+def test_killed_workers(scene: Scene, calm: list[dict[str, object]]) -> None:
+    """kill -9 of workers in mid-run costs retries: the run ends with the rows of a calm one."""
+    with scene.start("--workers", "2") as command:
+        scene.reach_the_middle(command)
+        first = {worker.pid for worker in command.workers()}
+        assert len(first) == 2
+        for worker in command.workers():
+            worker.kill()
+        command.wait_for(lambda: bool({w.pid for w in command.workers()} - first), "new workers")
+        scene.open_gate()
+        assert command.ends() == 0
+        assert "a worker died" in command.stderr
+        assert "Traceback" not in command.stderr
+        assert f"{len(IMAGES)} scored" in command.stdout
+        command.all_gone()
+    assert rows(scene.out) == calm
+    assert not scene.work.exists()
+
+
+def test_killed_driver(scene: Scene, calm: list[dict[str, object]]) -> None:
+    """kill -9 of the driver costs only what was in work; no process of it stays behind."""
+    with scene.start() as command:
+        scene.reach_the_middle(command)
+        assert command.workers()
+        command.process.kill()
+        command.process.wait()
+        command.all_gone()
+    assert not scene.out.exists()
+    scene.clear_log()
+    scene.open_gate()
+    done = scene.run()
+    assert done.returncode == 0, done.stderr
+    assert f"{len(GATED)} scored in" in done.stdout
+    assert f"{len(FREE)} unchanged from earlier runs" in done.stdout
+    assert scene.opened() == Counter(GATED)
+    assert rows(scene.out) == calm
+    assert not scene.work.exists()
+
+
+def to_driver(command: Running, number: int) -> None:
+    command.process.send_signal(number)
+
+
+def to_group(command: Running, number: int) -> None:
+    """Signal as a terminal does on Ctrl-C."""
+    os.killpg(command.process.pid, number)
+
+
+def to_everybody(command: Running, number: int) -> None:
+    """Signal as systemd and Slurm do on a stop: every process of the job."""
+    for process in command.family():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    command.process.send_signal(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "send", "workers"),
+    [
+        (signal.SIGTERM, to_driver, "2"),
+        (signal.SIGTERM, to_everybody, "2"),
+        (signal.SIGINT, to_group, "2"),
+        (signal.SIGTERM, to_driver, "0"),
+        (signal.SIGINT, to_group, "0"),
+    ],
+)
+def test_signals(
+    scene: Scene,
+    calm: list[dict[str, object]],
+    number: signal.Signals,
+    send: Callable[[Running, int], None],
+    workers: str,
+) -> None:
+    """SIGINT and SIGTERM end a run that waits for images, and say how to go on; then it does."""
+    with scene.start("--workers", workers) as command:
+        scene.reach_the_middle(command)
+        send(command, number)
+        assert command.ends() == 128 + number  # With the gate still closed.
+        last = command.stderr.strip().splitlines()[-1]
+        assert number.name in last
+        assert str(scene.out) in last
+        assert "run the same command again" in last
+        assert "Traceback" not in command.stderr
+        command.all_gone()
+    assert not scene.out.exists()
+    scene.clear_log()
+    scene.open_gate()
+    done = scene.run("--workers", "0")
+    assert done.returncode == 0, done.stderr
+    assert scene.opened() == Counter(GATED)
+    assert rows(scene.out) == calm
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_while_ray_starts(scene: Scene, number: signal.Signals) -> None:
+    """A signal in the seconds in which Ray starts ends the run just as well."""
+    with scene.start() as command:
+        command.wait_for(lambda: bool(command.family()), "the first process of Ray")
+        os.killpg(command.process.pid, number)
+        assert command.ends() == 128 + number, command.stderr
+        assert "run the same command again" in command.stderr
+        assert "Traceback" not in command.stderr
+        command.all_gone()
+
+
+def test_killed_while_the_result_is_written(scene: Scene, calm: list[dict[str, object]]) -> None:
+    """A run that dies between its last row and the rename leaves nothing once it was repeated."""
+    scene.open_gate()
+    plant = scene.folder / "plant" / "sitecustomize.py"
+    original = plant.read_text()
+    plant.write_text(original + "\nos.fsync = lambda _: os._exit(9)\n")
+    assert scene.run("--workers", "0").returncode == 9
+    assert not scene.out.exists()
+    plant.write_text(original)
+    scene.clear_log()
+    assert scene.run("--workers", "0").returncode == 0
+    assert not scene.opened()
+    assert rows(scene.out) == calm
+    left = {entry.name for entry in scene.folder.iterdir()}
+    assert left == {"plant", "results.parquet", "results.metrics.parquet"}
+
+
+# ------------------------------------------------------ images that kill
+
+
+def killers_and_others(scene: Scene, killers: int, others: int) -> Path:
+    """Draw an archive of `killers` images that end the worker, evenly among others."""
+    names = [f"b{number:02d}.jpeg" for number in range(others)]
+    names += [f"killer-{number}.jpeg" for number in range(killers)]
+    scene.archive = write_images(scene.folder / "archive", *names)
+    return scene.archive
+
+
+def test_killer_image(scene: Scene) -> None:
+    """An image that kills each worker becomes a row; those of its shard are scored all the same."""
+    archive = killers_and_others(scene, 1, 7)
+    done = scene.run("--workers", "2", "--shard-size", "4")
+    assert done.returncode == 0, done.stderr
+    assert "decoder_crash 1" in done.stdout
+    found = {row["path"]: row for row in rows(scene.out)}
+    killer = found.pop("killer-0.jpeg")
+    assert (killer["status"], killer["failure"]) == ("failed", "decoder_crash")
+    assert killer["score"] is None
+    assert killer["error"]
+    assert killer["bytes"] == (archive / "killer-0.jpeg").stat().st_size
+    assert killer["modified"] is not None
+    assert {row["status"] for row in found.values()} == {"scored"}
+    assert len(found) == 7
+    scene.clear_log()
+    again = scene.run("--workers", "2")
+    assert again.returncode == 0, again.stderr
+    assert not scene.opened(), "a file that kills is not tried again unless it changed"
+
+
+def test_neighbours_of_killers(scene: Scene) -> None:
+    """Whoever stands in a queue with killers is not blamed for them."""
+    killers_and_others(scene, 3, 9)
+    for number in range(3):  # Between the others in the order of paths, too.
+        write_images(scene.archive, f"b0{number}-x/killer-{number}.jpeg")
+    done = scene.run("--workers", "2")
+    assert done.returncode == 0, done.stderr
+    blamed = {str(row["path"]) for row in rows(scene.out) if row["status"] == "failed"}
+    assert blamed == {
+        path for path in (str(r["path"]) for r in rows(scene.out)) if "killer" in path
+    }
+    assert len(rows(scene.out)) == 15
+
+
+# -------------------------------------------------------------------- lock
+
+
+def test_lock(scene: Scene, calm: list[dict[str, object]]) -> None:
+    """A second run on the same output is refused with code 5 and does the first no harm."""
+    with scene.start("--workers", "0") as first:
+        scene.reach_the_middle(first)
+        for more in ([], ["--fresh"]):
+            second = scene.run("--workers", "0", *more)
+            assert second.returncode == 5
+            (line,) = second.stderr.splitlines()
+            assert f"process {first.process.pid}" in line
+            assert str(scene.out) in line
+        (scene.folder / "link.parquet").symlink_to(scene.out)
+        scene.out, real = scene.folder / "link.parquet", scene.out
+        assert scene.run("--workers", "0").returncode == 5
+        scene.out = real
+        scene.open_gate()
+        assert first.ends() == 0
+    assert rows(scene.out) == calm
+    assert scene.opened() == Counter(IMAGES)
+
+
+def test_lock_of_the_dead(scene: Scene, calm: list[dict[str, object]]) -> None:
+    """A lock does not outlive its process: after kill -9 the next run goes on at once."""
+    with scene.start("--workers", "0") as first:
+        scene.reach_the_middle(first)
+        first.process.kill()
+        first.process.wait()
+        scene.open_gate()
+        assert scene.run("--workers", "0").returncode == 0
+    assert rows(scene.out) == calm
+
+
+# --------------------------------------------------------------- disk full
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 256 KiB, where the machine lets us."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_disk_full(scene: Scene, small_disk: Path, workers: str) -> None:
+    """A full disk is one clear line and code 1; with room made, the same command goes on."""
+    scene.out = small_disk / "results.parquet"
+    scene.archive = write_images(
+        scene.folder / "archive", *(f"NORMAL/{number:03d}.jpeg" for number in range(60))
+    )
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(160 << 10))
+    done = scene.run("--workers", workers)
+    assert done.returncode == 1, done.stdout
+    (line,) = done.stderr.splitlines()
+    assert "No space left on device" in line
+    assert str(small_disk) in line
+    assert "make room" in line
+    assert "the same command again" in line
+    assert not scene.out.exists()
+    kept = len(parts(scene.out))
+    assert 0 < kept < 60
+    ballast.unlink()
+    scene.clear_log()
+    again = scene.run("--workers", "0", "--shard-size", "60")
+    assert again.returncode == 0, again.stderr
+    assert len(scene.opened()) == 60 - kept
+    out = scene.folder / "calm.parquet"
+    batchscan.scan(scene.archive, out, model=scene.model, workers=0)
+    assert rows(scene.out) == rows(out)
+
+
+def test_disk_full_at_the_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, calm: list[dict[str, object]]
+) -> None:
+    """Where only the final file no longer fits, nothing is lost and no half of it is shown."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    scan = partial(batchscan.scan, scene.archive, scene.out, model=scene.model)
+    with monkeypatch.context() as patch:
+        patch.setattr("batchscan.results.os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            scan(workers=0)
+    assert {entry.name for entry in scene.folder.iterdir()} == {"plant", scene.work.name}
+    summary = scan(workers=0)
+    assert (summary.scored_now, summary.unchanged) == (0, len(IMAGES))
+    assert rows(scene.out) == calm
+
+
+# ------------------------------------------------------------ archives gone
+
+
+def worker_for(archive: Path, parts_folder: Path) -> ShardWorker:
+    parts_folder.mkdir(exist_ok=True)
+    worker = ShardWorker(Job(str(archive), str(parts_folder), 1, "onnx", 150), tiny_onnx())
+    worker.start()
+    return worker
+
+
+def emptied(archive: Path) -> None:
+    for entry in archive.iterdir():
+        entry.unlink()
+
+
+@pytest.mark.parametrize("loss", [emptied, shutil.rmtree])
+def test_unmounted_archive(tmp_path: Path, loss: Callable[[Path], None]) -> None:
+    """An archive that goes away in mid-run ends it; its images don't become rows `vanished`."""
+    archive = write_images(tmp_path / "archive", "a.jpeg", "b.jpeg")
+    worker = worker_for(archive, tmp_path / "parts")
+    loss(archive)
+    with pytest.raises(WorkerError, match="mount the archive again"):
+        worker.run(Shard("s0", ("a.jpeg", "b.jpeg")))
+    assert not list((tmp_path / "parts").iterdir())
+
+
+def test_one_image_gone(tmp_path: Path) -> None:
+    """A single image that goes away in mid-run is a row `vanished`, as others are scored."""
+    archive = write_images(tmp_path / "archive", "a.jpeg", "b.jpeg")
+    worker = worker_for(archive, tmp_path / "parts")
+    (archive / "a.jpeg").unlink()
+    assert worker.run(Shard("s0", ("a.jpeg", "b.jpeg"))) == ShardReport(images=2, failed=1)
+
+
+def test_folders_that_a_machine_does_not_see(tmp_path: Path) -> None:
+    """A worker on a machine without the archive says so at its start."""
+    job = Job(str(tmp_path / "nowhere"), str(tmp_path), 1, "onnx", 150)
+    with pytest.raises(WorkerError, match=r"does not see the folder .*nowhere"):
+        ShardWorker(job, tiny_onnx()).start()
+
+
+def test_parts_outlive_an_unmounted_archive(scene: Scene) -> None:
+    """An interrupted run that finds its archive empty keeps its parts for when it is back."""
+    scene.archive = write_images(scene.folder / "archive", *IMAGES)
+    cut(scene, after=3)
+    away = scene.archive.rename(scene.folder / "away")
+    scene.archive.mkdir()
+    with pytest.raises(NoImagesFound):
+        batchscan.scan(scene.archive, scene.out, model=scene.model, workers=0)
+    scene.archive.rmdir()
+    away.rename(scene.archive)
+    summary = batchscan.scan(scene.archive, scene.out, model=scene.model, workers=0)
+    assert (summary.scored_now, summary.unchanged) == (len(IMAGES) - 3, 3)
+
+
+# ------------------------------------------------------- going on after cuts
+
+
+class Cut(Exception):
+    """Ends a run, as a power cut would."""
+
+
+def cut(scene: Scene, *, after: int, **options: Any) -> None:
+    """Run until this many images are committed, one to a shard, then stop."""
+
+    def dispatch(job: Job, model: bytes, shards: Iterator[Shard], observer: Observer) -> None:
+        worker = ShardWorker(job, model)
+        worker.start()
+        for number, shard in enumerate(shards):
+            if number == after:
+                raise Cut
+            observer.shard_done(worker.run(shard))
+
+    chosen = {"model": scene.model, "shard_size": 1} | options
+    with contextlib.suppress(Cut):
+        run_scan(ScanConfig(scene.archive, scene.out, **chosen), dispatch)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("cut"), st.integers(0, 5)),
+        st.tuples(st.just("write"), st.integers(0, 5)),
+        st.tuples(st.just("delete"), st.integers(0, 5)),
+        st.tuples(st.just("finish"), st.integers(1, 3)),
+    ),
+    max_size=10,
+)
+
+
+@settings(max_examples=20)
+@given(STEPS)
+def test_any_cuts(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, steps: list[tuple[str, int]]
+) -> None:
+    """However often a run was cut, with the archive changing in between: its rows are right."""
+    folder = tmp_path_factory.mktemp("cuts")
+    archive = write_images(folder / "archive", "m.jpeg", "n.jpeg", "o/p.jpeg")
+    scene = Scene(folder, archive, tiny_bundle)
+    for number, (step, value) in enumerate(steps):
+        file = archive / f"{value}.jpeg"
+        if step == "cut":
+            cut(scene, after=value)
+        elif step == "finish":
+            batchscan.scan(archive, scene.out, model=tiny_bundle, workers=0, shard_size=value)
+        elif step == "delete":
+            file.unlink(missing_ok=True)
+        else:
+            file.write_bytes(encode(picture(40 + number, 30, seed=number), "jpeg"))
+    batchscan.scan(archive, scene.out, model=tiny_bundle, workers=0)
+    batchscan.scan(archive, folder / "calm.parquet", model=tiny_bundle, workers=0)
+    assert rows(scene.out) == rows(folder / "calm.parquet")
+    assert not scene.work.exists()
+
+
+def test_half_written_parts(scene: Scene, calm: list[dict[str, object]]) -> None:
+    """A part that a crash of the machine left without its content is scored anew."""
+    cut(scene, after=4)
+    first, second, third, _ = parts(scene.out)
+    first.write_bytes(b"")
+    second.write_bytes(second.read_bytes()[:-100])
+    third.with_name(third.name + ".0.tmp").write_bytes(b"PAR1")
+    summary = batchscan.scan(scene.archive, scene.out, model=scene.model, workers=0)
+    assert (summary.scored_now, summary.unchanged) == (len(IMAGES) - 2, 2)
+    assert rows(scene.out) == calm
+    assert not scene.work.exists()
+
+
+def test_fresh_run_cut(scene: Scene, tmp_path: Path) -> None:
+    """The old result stands until a --fresh run is through, and that one resumes without it."""
+    batchscan.scan(scene.archive, scene.out, model=scene.model, workers=0)
+    old = rows(scene.out)
+    other = write_tiny_bundle(tmp_path / "other", seed=1).folder
+    cut(scene, after=5, model=other, fresh=True)
+    assert rows(scene.out) == old
+    with pytest.raises(UsageError, match="another model"):
+        batchscan.scan(scene.archive, scene.out, model=scene.model, workers=0)
+    summary = batchscan.scan(scene.archive, scene.out, model=other, workers=0)
+    assert (summary.scored_now, summary.unchanged) == (len(IMAGES) - 5, 5)
+    assert not {row["score"] for row in old} & {row["score"] for row in rows(scene.out)}
+
+
+def test_other_options_after_a_cut(scene: Scene, tmp_path: Path) -> None:
+    """Parts of another model are refused, and kept; another threshold is no obstacle."""
+    cut(scene, after=5)
+    other = write_tiny_bundle(tmp_path / "other", seed=1).folder
+    with pytest.raises(UsageError, match=r"another model .*--fresh"):
+        batchscan.scan(scene.archive, scene.out, model=other, workers=0)
+    summary = batchscan.scan(scene.archive, scene.out, model=scene.model, workers=0, threshold=0.1)
+    assert (summary.scored_now, summary.unchanged) == (len(IMAGES) - 5, 5)
+
+
+# -------------------------------------------------- a local Ray while it runs
+
+
+def test_a_local_ray_is_private(scene: Scene) -> None:
+    """A Ray of our own listens on the loopback interface alone, and reports to nobody."""
+    with scene.start("--workers", "1") as command:
+        scene.reach_the_middle(command)
+        family = command.family()
+        names = {process.name() for process in family}
+        assert {"raylet", "gcs_server"} <= names
+        listening = [
+            connection.laddr.ip
+            for process in [*family, psutil.Process(command.process.pid)]
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert listening
+        assert set(listening) <= {"127.0.0.1", "::1"}
+        for process in family:
+            if process.name() in ("raylet", "gcs_server"):
+                assert process.environ()["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert not any("dashboard/dashboard.py" in " ".join(p.cmdline()) for p in family)
+        scene.open_gate()
+        assert command.ends() == 0
+        command.all_gone()

@@ -81,7 +81,7 @@ def desk(tmp_path: Path, tiny_bundle: Path) -> Desk:
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Desk:
-    """Return a desk with the shared small archive, scanned once; its files are not to be changed."""
+    """Return a desk with the shared small archive, scanned once; no file is to change."""
     calm = Desk(tmp_path_factory.mktemp("calm"), tiny_bundle)
     write_archive(calm.archive)
     calm.scan()

@@ -1,0 +1,84 @@
+"""Tests of the tables' columns and of the list of failures."""
+
+from __future__ import annotations
+
+import string
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscan.schema import (
+    DICTIONARY_COLUMNS,
+    FAILURES,
+    RESULT_SCHEMA,
+    SCORE_SCHEMA,
+    TRANSIENT,
+    ScoreRow,
+    score_table,
+)
+
+COLUMNS = {
+    "path": pa.string(),
+    "status": pa.string(),
+    "score": pa.float32(),
+    "prediction": pa.string(),
+    "label": pa.string(),
+    "failure": pa.string(),
+    "error": pa.string(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "format": pa.string(),
+    "bytes": pa.int64(),
+    "modified": pa.timestamp("us", tz="UTC"),
+    "sha256": pa.string(),
+}
+
+
+def test_columns_of_a_result() -> None:
+    """A result has the promised columns, with their types, in their order."""
+    assert {field.name: field.type for field in RESULT_SCHEMA} == COLUMNS
+    assert RESULT_SCHEMA.names == list(COLUMNS)
+
+
+def test_columns_of_a_part() -> None:
+    """A part has the columns of a result, but for those that follow from options and labels."""
+    derived = ("prediction", "label")
+    assert SCORE_SCHEMA.names == [name for name in COLUMNS if name not in derived]
+    assert all(SCORE_SCHEMA.field(name).type == COLUMNS[name] for name in SCORE_SCHEMA.names)
+    assert [field.name for field in SCORE_SCHEMA if not field.nullable] == ["path", "status"]
+
+
+def test_dictionary_columns_exist() -> None:
+    """Columns that are stored as dictionaries are columns of texts."""
+    assert all(COLUMNS[name] == pa.string() for name in DICTIONARY_COLUMNS)
+
+
+def test_failures() -> None:
+    """Each category is one short word and comes with advice in whole sentences."""
+    letters = set(string.ascii_lowercase + "_")
+    for category, advice in FAILURES.items():
+        assert set(category) <= letters
+        assert advice.endswith(".")
+        assert "\n" not in advice
+    assert set(FAILURES) > TRANSIENT
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), unique=True))
+def test_rows_are_sorted_by_bytes_of_the_path(paths: list[str]) -> None:
+    """A table's rows come in the order in which Parquet and Arrow sort texts."""
+    table = score_table(ScoreRow(path, "failed") for path in paths)
+    assert table.schema == SCORE_SCHEMA
+    assert table["path"].to_pylist() == sorted(paths, key=str.encode)
+    assert table.equals(table.sort_by("path"))
+
+
+def test_values_of_a_row() -> None:
+    """A row's values arrive in their columns; time is in microseconds of UTC."""
+    row = ScoreRow("a.jpg", "scored", 0.25, None, None, 3, 2, "png", 1 << 40, -1, "ab")
+    (values,) = score_table([row]).to_pylist()
+    assert values.pop("modified").isoformat() == "1969-12-31T23:59:59.999999+00:00"
+    assert list(values.values()) == [
+        "a.jpg", "scored", 0.25, None, None, 3, 2, "png", 1 << 40, "ab",
+    ]  # fmt: skip
+    assert score_table([]).num_rows == 0
