@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from batchscan.version import VERSION as __version__
@@ -32,7 +35,6 @@ def scan(
     """
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
-    from jobs.scan import scan as run
 
     for name in ("model", "labels"):
         if options.get(name) is not None:
@@ -44,4 +46,22 @@ def scan(
             )
     limit = FailureLimit(None if max_failures is None else str(max_failures))
     config = ScanConfig(Path(archive), Path(out), max_failures=limit, **options)
-    return run(config, open_progress() if progress else None)
+    summary: ScanSummary = scan_job().scan(config, open_progress() if progress else None)
+    return summary
+
+
+def scan_job() -> ModuleType:
+    """Import `jobs.scan` from beside this package.
+
+    By its place and not by its name, which is a common one: the caller may have `jobs` of his own.
+    """
+    name = "batchscan_jobs_scan"
+    if name not in sys.modules:
+        file = Path(__file__).parents[1] / "jobs" / "scan.py"
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]

@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import signal
 import sys
 import traceback
@@ -15,7 +16,9 @@ from typing import Any, NoReturn
 
 import click
 
+from batchscan import scan_job
 from batchscan.errors import BatchscanError, Interrupted, TooManyFailures
+from batchscan.signals import as_interrupted, catch_signals
 from batchscan.version import VERSION
 
 _FOLDER = click.Path(path_type=Path)
@@ -89,11 +92,10 @@ def run(max_failures: str | None, **options: Any) -> None:
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
     from batchscan.report import render_summary
-    from jobs.scan import scan
 
     config = ScanConfig(max_failures=FailureLimit(max_failures), **options)
-    with _resume_hint(config.out, config.fresh):
-        summary = scan(config, open_progress())
+    with _resume_hint(config.out, config.fresh), as_interrupted():
+        summary = scan_job().scan(config, open_progress())
     click.echo(render_summary(summary))
     if summary.too_many_failures:
         allowed = max_failures or "any number but all"
@@ -144,6 +146,7 @@ def train(dataset: Path, out: Path, **options: Any) -> None:
       batchscan train /data/chest_xray --out model/
       batchscan run /archive --out results.parquet --model model/
     """
+    _claim_training()
     from training.run import train as train_bundle
 
     train_bundle(dataset, out, **options)
@@ -165,7 +168,6 @@ def demo(out: Path, images: int, verbose: bool) -> None:
     from batchscan.phantom import draw_archive
     from batchscan.progress import open_progress
     from batchscan.report import render_summary
-    from jobs.scan import scan
 
     archive = out / "archive"
     if not archive.exists():
@@ -173,7 +175,8 @@ def demo(out: Path, images: int, verbose: bool) -> None:
         partial = out / "archive.partial"
         draw_archive(partial, images=images)
         partial.rename(archive)
-    summary = scan(ScanConfig(archive, out / "results.parquet", verbose=verbose), open_progress())
+    config = ScanConfig(archive, out / "results.parquet", verbose=verbose)
+    summary = scan_job().scan(config, open_progress())
     click.echo(render_summary(summary))
     click.echo("\nThese figures are of drawings: they say nothing about the model.")
     click.echo(
@@ -205,22 +208,15 @@ def entry_point() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # Not on streams that a test put there.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    catch_signals()
     sys.exit(_exit_code(sys.argv[1:]))
-
-
-def _interrupt(number: int, _frame: object) -> NoReturn:
-    """Stop in good order, undisturbed by further signals: schedulers and Ray send several."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(number)
 
 
 def _exit_code(arguments: list[str]) -> int:
     verbose = "--verbose" in arguments
     try:
-        code = main.main(arguments, prog_name="batchscan", standalone_mode=False)
+        with as_interrupted():
+            code = main.main(arguments, prog_name="batchscan", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -253,6 +249,16 @@ def _say(text: str, verbose: bool) -> None:
     if verbose:
         traceback.print_exc()
     click.echo(f"batchscan: error: {text}", err=True)
+
+
+def _claim_training() -> None:
+    """Have the name `training` mean ours, whatever folder of that name is first on the path."""
+    init = Path(__file__).parents[1] / "training" / "__init__.py"
+    spec = importlib.util.spec_from_file_location(
+        "training", init, submodule_search_locations=[str(init.parent)]
+    )
+    assert spec is not None
+    sys.modules["training"] = importlib.util.module_from_spec(spec)
 
 
 @contextlib.contextmanager

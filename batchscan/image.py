@@ -7,6 +7,7 @@ The format is decided by the content, never by the name. To add a format: a sign
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from batchscan.errors import ImageFailure
 
-PREPROCESSING = "grey-draft-bilinear/1"
+PREPROCESSING = "grey-draft-box-bilinear/1"
 """Names the way from bytes to pixels, in bundles and results; changes whenever the pixels do."""
 
 MAX_PIXELS = 200_000_000
@@ -44,6 +45,8 @@ _TRANSPOSE = {
 }
 
 Image.MAX_IMAGE_PIXELS = None  # Our own limit is checked below, as a failure with a category.
+# Damaged metadata around sound pixels is no news; set once, as threads share the filters.
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ def decode(data: bytes, size: int) -> DecodedImage:
             _check_size(*image.size)
             if format == "png":
                 _verify_png(data)
-            else:
-                image.draft("L", (size, size))
-            pixels = _upright(_shrink(image, size), image)
+            box = _reduce(image, size) if format == "jpeg" else None
+            grey = _to_grey(image).resize((size, size), Image.Resampling.BILINEAR, box)
+            pixels = _upright(grey, image)
             return DecodedImage(np.asarray(pixels), format=format, **header)
     except ImageFailure as failure:
         raise ImageFailure(failure.category, failure.reason, format=format, **header) from None
@@ -118,9 +121,13 @@ def _verify_png(data: bytes) -> None:
         image.verify()
 
 
-def _shrink(image: ImageFile.ImageFile, size: int) -> Image.Image:
-    grey = _to_grey(image)
-    return grey.resize((size, size), Image.Resampling.BILINEAR)
+def _reduce(image: ImageFile.ImageFile, size: int) -> tuple[float, float, float, float] | None:
+    """Have a JPEG decoded at reduced size; returns the box of it that the picture fills.
+
+    The decoder rounds the size up: the last row and column may be filled in part only.
+    """
+    drafted = image.draft("L", (size, size))
+    return None if drafted is None else drafted[1]
 
 
 def _to_grey(image: Image.Image) -> Image.Image:

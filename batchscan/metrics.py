@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,8 +226,11 @@ def _share_below(
 
 
 def predicted_positive(score: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    """Say which scores (n,) reach the threshold: compared as they are, without rounding it."""
-    return score.astype(np.float64) >= threshold
+    """Say which scores (n,) reach the threshold, compared as float32.
+
+    So a score that shows as 0.7 reaches a threshold of 0.7, which float32 cannot hold exactly.
+    """
+    return score >= np.float32(threshold)
 
 
 def compute_metrics(
@@ -412,10 +414,10 @@ def write_metrics(
     columns = {name: [getattr(row, name) for row in rows] for name in METRICS_SCHEMA.names}
     footer = {"batchscan": json.dumps(provenance or {}, ensure_ascii=False, allow_nan=False)}
     table = pa.table(columns, schema=METRICS_SCHEMA.with_metadata(footer))
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial = path.with_name(f".{path.name}.partial")  # One name: a killed run leaves one at most.
     try:
         try:
-            with partial.open("xb") as file:
+            with partial.open("wb") as file:
                 pq.write_table(table, file, compression="zstd")
                 file.flush()
                 os.fsync(file.fileno())

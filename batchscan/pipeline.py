@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from batchscan.archive import ListingNotes, list_images
 from batchscan.bundle import Bundle, load_bundle
 from batchscan.config import ScanConfig
-from batchscan.errors import BundleError, NoImagesFound
+from batchscan.errors import BatchscanError, BundleError, NoImagesFound
 from batchscan.image import PREPROCESSING
 from batchscan.labels import LabelLookup, LabelTable, folder_labels, read_labels
 from batchscan.metrics import MetricsReport, metrics_from_result, write_metrics
@@ -40,6 +40,7 @@ from batchscan.results import (
 )
 from batchscan.schema import RESULT_SCHEMA
 from batchscan.shard import Shard
+from batchscan.signals import check_signals
 from batchscan.worker import Job, Observer, ShardReport, WorkerFacts
 from batchscan.workspace import Identity, RunState, Workspace
 
@@ -116,6 +117,7 @@ class _Tally:
         self.progress.kept(self.plan.kept - self.kept_shown)
         self.kept_shown = self.plan.kept
         self.progress.tick()
+        check_signals()
 
 
 def run_scan(
@@ -128,9 +130,15 @@ def run_scan(
     """
     bundle = _load_matching_bundle(config.model)
     labels = _read_labels(config, bundle)
-    with Workspace(config.out) as workspace:
-        scan = _Scan(config, bundle, labels, workspace, progress or Progress())
-        return scan.run(dispatch)
+    try:
+        with Workspace(config.out) as workspace:
+            scan = _Scan(config, bundle, labels, workspace, progress or Progress())
+            return scan.run(dispatch)
+    except OSError as error:
+        raise BatchscanError(
+            f"{error.filename or config.out}: results cannot be written ({error.strerror or error})"
+            "; make room there, then run the same command again: what is finished is kept"
+        ) from error
 
 
 def metrics_path(out: Path) -> Path:
@@ -273,7 +281,13 @@ class _Scan:
                 schema = schema.append(column)
         parts = part_sources(self._workspace.folder, only=state.generation)
         tables = (self._derive(table, schema) for table in sweep(parts))
-        write_result(self._workspace.out, schema, tables, lambda: self._footer(state))
+        write_result(
+            self._workspace.out,
+            self._workspace.scratch,
+            schema,
+            tables,
+            lambda: self._footer(state),
+        )
 
     def _derive(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
         """Add what follows from options and labels, not from pixels."""

@@ -179,12 +179,15 @@ def _newest(tables: list[pa.Table], *, drop: bool = True) -> pa.Table:
 
 def write_result(
     out: Path,
+    temporary: Path,
     schema: pa.Schema,
     tables: Iterator[pa.Table],
     footer: Callable[[], Mapping[str, Any]],
 ) -> None:
-    """Write the final file: temporary name, then rename. `footer` is asked when all is written."""
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    """Write the final file under a temporary name on the same disk, then rename it.
+
+    `footer` is asked when all tables are written.
+    """
     dictionary = [name for name in DICTIONARY_COLUMNS if name in schema.names]
     try:
         # Without a stored Arrow schema, readers take the schema's metadata from Parquet's own,

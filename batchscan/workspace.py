@@ -19,7 +19,7 @@ from batchscan.errors import OutputInUse, UsageError
 
 _STATE = "run.json"
 _LOCK = "lock"
-_OURS = re.compile(r"lock|run\.json(\.tmp)?|g\d+-.*\.parquet(\..*\.tmp)?")
+_OURS = re.compile(r"lock|result\.tmp|run\.json(\.tmp)?|g\d+-.*\.parquet(\..*\.tmp)?")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Workspace:
         out = Path(os.path.realpath(out))
         self.out = out
         self.folder = out.with_name(out.name + ".work")
+        self.scratch = self.folder / "result.tmp"
         self._lock = -1
 
     def __enter__(self) -> Workspace:

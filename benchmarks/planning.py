@@ -83,7 +83,17 @@ def _row(path: str) -> ScoreRow:
 
 def _merge(parts: Path, out: Path) -> None:
     started = datetime.now(UTC).isoformat()
-    write_result(out, SCORE_SCHEMA, sweep(part_sources(parts)), lambda: {"started": started})
+    write_result(
+        out,
+        parts / "result.tmp",
+        SCORE_SCHEMA,
+        sweep(part_sources(parts)),
+        lambda: {"started": started},
+    )
+
+
+def _unchanged(_root: str, _name: str) -> FileState:
+    return STATE
 
 
 def _plan_again(files: int, out: Path) -> None:
@@ -93,7 +103,7 @@ def _plan_again(files: int, out: Path) -> None:
     def keep(table: pa.Table) -> None:
         kept.append(table.num_rows)
 
-    with mock.patch("batchscan.plan.file_state", new=lambda _root, _name: STATE):
+    with mock.patch("batchscan.plan.file_state", new=_unchanged):
         finished = FinishedRows(sweep(result_sources(out)), keep, ListingNotes(), counts)
         shards = list(plan_shards(_names(files), finished, counts, root="", shard_size=256))
     assert not shards

@@ -11,13 +11,12 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import socket
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -65,8 +64,6 @@ def _ray(config: ScanConfig) -> Iterator[ModuleType]:
     """Yield Ray, connected: to the caller's session, to a cluster, or to a local one of our own."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if not config.verbose:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     import ray
 
     if ray.is_initialized():
@@ -95,13 +92,16 @@ def _session(ray: ModuleType, config: ScanConfig) -> Iterator[ModuleType]:
     else:
         _check_reachable(config.address)
         options["address"] = config.address
-    try:
-        _connect(ray, options)
-        yield ray
-    finally:
-        ray.shutdown()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+    # In the main thread, `ray.init` would take SIGTERM for itself. The thread that calls it must
+    # last as long as the session: Ray's processes are made to die with it.
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            _connect(ray, options, thread)
+            yield ray
+        finally:
+            thread.submit(ray.shutdown).result()
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -145,8 +145,20 @@ def _provide_token() -> None:
 
 def _session_folder() -> str:
     """Make Ray's folder for logs and sockets; the system limits a socket's path to 107 bytes."""
-    base = tempfile.gettempdir()
-    return tempfile.mkdtemp(prefix="batchscan-", dir=base if len(base) <= 30 else "/tmp")
+    base = Path(tempfile.gettempdir() if len(tempfile.gettempdir()) <= 30 else "/tmp")
+    for folder in base.glob("batchscan-[0-9]*-*"):
+        _remove_if_orphaned(folder)
+    return tempfile.mkdtemp(prefix=f"batchscan-{os.getpid()}-", dir=base)
+
+
+def _remove_if_orphaned(folder: Path) -> None:
+    """Remove the session folder of a run that was killed, if it was ours."""
+    with contextlib.suppress(OSError, ValueError):
+        if folder.stat().st_uid == os.getuid():
+            try:
+                os.kill(int(folder.name.split("-")[1]), 0)
+            except ProcessLookupError:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_reachable(address: str) -> None:
@@ -177,20 +189,14 @@ def _no_cluster(address: str, reason: str) -> UsageError:
     )
 
 
-def _connect(ray: ModuleType, options: dict[str, Any]) -> None:
-    """Call `ray.init`, which would take over the SIGTERM handler for itself."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM)
+def _connect(ray: ModuleType, options: dict[str, Any], thread: Executor) -> None:
     try:
-        ray.init(**options)
+        thread.submit(ray.init, **options).result()
     except Exception as error:  # Ray raises many types here, some of them its own.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         if options["address"] == "local":
             raise WorkerError(f"Ray cannot start on this machine: {reason}") from error
         raise _no_cluster(options["address"], reason) from error
-    finally:
-        if in_main_thread and handler is not None:
-            signal.signal(signal.SIGTERM, handler)
 
 
 @dataclass

