@@ -55,13 +55,12 @@ def scan_job() -> ModuleType:
 
     By its place and not by its name, which is a common one: the caller may have `jobs` of his own.
     """
-    name = "batchscan_jobs_scan"
+    name = "batchscan_jobs"
     if name not in sys.modules:
-        file = Path(__file__).parents[1] / "jobs" / "scan.py"
-        spec = importlib.util.spec_from_file_location(name, file)
+        init = Path(__file__).parents[1] / "jobs" / "__init__.py"
+        spec = importlib.util.spec_from_file_location(
+            name, init, submodule_search_locations=[str(init.parent)]
+        )
         assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"{name}.scan")

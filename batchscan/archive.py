@@ -182,7 +182,7 @@ def _entry_name(entry: os.DirEntry[str]) -> str:
 
 
 def _sort_key(name: str) -> str:
-    return name if name.isascii() else display_path(name)
+    return name if name.isascii() and "\\" not in name else display_path(name)
 
 
 class _LinkGuard:

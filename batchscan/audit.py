@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchscan.labels import read_labels
+from batchscan.label_file import read_labels
 from batchscan.metrics import MetricsReport, metrics_from_result, write_metrics
 from batchscan.pipeline import metrics_path
 from batchscan.results import read_footer

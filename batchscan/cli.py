@@ -10,7 +10,7 @@ import importlib.util
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -94,7 +94,7 @@ def run(max_failures: str | None, **options: Any) -> None:
     from batchscan.report import render_summary
 
     config = ScanConfig(max_failures=FailureLimit(max_failures), **options)
-    with _resume_hint(config.out, config.fresh), as_interrupted():
+    with as_interrupted(_resume_hint(config.out, config.fresh)):
         summary = scan_job().scan(config, open_progress())
     click.echo(render_summary(summary))
     if summary.too_many_failures:
@@ -121,7 +121,7 @@ def metrics(results: Path, labels: Path | None, **_verbose: bool) -> None:
       batchscan metrics results.parquet --labels truth.csv
     """
     from batchscan.audit import measure_result
-    from batchscan.metrics import render_metrics
+    from batchscan.metrics_table import render_metrics
 
     report, path = measure_result(results, labels)
     click.echo(render_metrics(report))
@@ -215,7 +215,7 @@ def entry_point() -> NoReturn:
 def _exit_code(arguments: list[str]) -> int:
     verbose = "--verbose" in arguments
     try:
-        with as_interrupted():
+        with as_interrupted(_say_interrupted):
             code = main.main(arguments, prog_name="batchscan", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
@@ -245,6 +245,11 @@ def _exit_code(arguments: list[str]) -> int:
         return 1
 
 
+def _say_interrupted(number: int) -> None:
+    name = signal.Signals(number).name
+    click.echo(f"batchscan: interrupted by {name}; run the same command again", err=True)
+
+
 def _say(text: str, verbose: bool) -> None:
     if verbose:
         traceback.print_exc()
@@ -261,19 +266,18 @@ def _claim_training() -> None:
     sys.modules["training"] = importlib.util.module_from_spec(spec)
 
 
-@contextlib.contextmanager
-def _resume_hint(out: Path, fresh: bool) -> Iterator[None]:
-    try:
-        yield
-    except Interrupted as error:
-        name = signal.Signals(error.exit_code - 128).name
-        again = "the same command without --fresh" if fresh else "the same command again"
+def _resume_hint(out: Path, fresh: bool) -> Callable[[int], None]:
+    again = "the same command without --fresh" if fresh else "the same command again"
+
+    def say(number: int) -> None:
+        below_the_bar = "\n" if sys.stderr.isatty() else ""
         click.echo(
-            f"batchscan: interrupted by {name}; what is finished is kept beside {out}: run {again} "
-            "to go on",
+            f"{below_the_bar}batchscan: interrupted by {signal.Signals(number).name}; what is "
+            f"finished is kept beside {out}: run {again} to go on",
             err=True,
         )
-        raise
+
+    return say
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ differently for different batch sizes, and a score must not depend on its neighb
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,9 @@ def open_scorer(
 
 
 def _open_onnx(model: bytes, input_size: int, threads: int, device: str) -> Scorer:
+    # From 1.29 on, ONNX Runtime reports to its maker as soon as it is imported, unless it is told
+    # not to before.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)

@@ -24,7 +24,8 @@ from batchscan.bundle import Bundle, load_bundle
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, BundleError, NoImagesFound
 from batchscan.image import PREPROCESSING
-from batchscan.labels import LabelLookup, LabelTable, folder_labels, read_labels
+from batchscan.label_file import read_labels
+from batchscan.labels import LabelLookup, LabelTable, folder_labels
 from batchscan.metrics import MetricsReport, metrics_from_result, write_metrics
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.provenance import host_facts, identity_of, refuse_difference, software_record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchscan.metrics import render_metrics
+from batchscan.metrics_table import render_metrics
 from batchscan.pipeline import ScanSummary
 
 _SHOWN = 5

@@ -6,7 +6,6 @@ Every table in here is sorted by `path`. A part is complete under its final name
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchscan.errors import UsageError
+from batchscan.disk import replace_durably
+from batchscan.errors import BatchscanError, UsageError
 from batchscan.schema import DICTIONARY_COLUMNS, RESULT_SCHEMA, SCORE_SCHEMA
 
 FOOTER_KEY = b"batchscan"
@@ -80,7 +80,9 @@ def write_part(folder: Path, name: str, table: pa.Table) -> None:
     table = table.replace_schema_metadata({_FIRST_KEY: first.encode()})
     temporary = folder / f"{name}.{uuid.uuid4().hex}.tmp"
     try:
-        pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
+        pq.write_table(
+            table, temporary, compression="zstd", use_dictionary=False, write_page_checksum=True
+        )
         temporary.replace(folder / name)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -99,8 +101,19 @@ def part_sources(folder: Path, *, only: int | None = None) -> list[Source]:
         except (pa.ArrowException, OSError, KeyError, TypeError):
             file.unlink()  # A crash of the machine can leave a file without its content.
             continue
-        sources.append(Source(first, generation, partial(pq.read_table, file)))
+        sources.append(Source(first, generation, partial(_load_part, file)))
     return sources
+
+
+def _load_part(file: Path) -> pa.Table:
+    try:
+        return pq.read_table(file, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        file.unlink(missing_ok=True)
+        raise BatchscanError(
+            f"{file}: this part was damaged and has been removed; run the same command again: only "
+            "its images are scored anew"
+        ) from error
 
 
 def result_sources(file: Path) -> list[Source]:
@@ -131,8 +144,10 @@ def read_footer(file: Path) -> dict[str, Any]:
         raise UsageError(
             f"{expected}, found a Parquet file of something else; choose another name"
         ) from error
+    if not isinstance(footer, dict):
+        raise UsageError(f"{expected}, found a file whose record is damaged; choose another name")
     missing = [name for name in RESULT_SCHEMA.names if name not in schema.names]
-    if missing or not isinstance(footer, dict):
+    if missing:
         raise UsageError(f"{expected}, found a file without the column(s) {', '.join(missing)}")
     return footer
 
@@ -144,16 +159,18 @@ def sweep(sources: Iterable[Source]) -> Iterator[pa.Table]:
     `SCORE_SCHEMA`.
     """
     waiting: list[pa.Table] = []
+    rows = 0
     ordered = sorted(sources, key=lambda source: source.first.encode())
     for source, following in pairwise([*ordered, None]):
         assert source is not None
         waiting.append(_with_generation(source))
+        rows += waiting[-1].num_rows
         if following is None:
             yield _newest(waiting)
-        elif sum(table.num_rows for table in waiting) >= _BATCH_ROWS:
+        elif rows >= _BATCH_ROWS:
             table = _newest(waiting, drop=False)
             ready = pc.sum(pc.less(table["path"], following.first)).as_py() or 0
-            waiting = [table.slice(ready)]
+            waiting, rows = [table.slice(ready)], table.num_rows - ready
             if ready:
                 yield _newest([table.slice(0, ready)])
 
@@ -206,15 +223,3 @@ def write_result(
         replace_durably(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def replace_durably(temporary: Path, final: Path) -> None:
-    """Rename a finished file so that a crash of the machine leaves the old one or the new one."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(final)
-    folder = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from batchscan.disk import replace_durably
 from batchscan.errors import OutputInUse, UsageError
 
 _STATE = "run.json"
@@ -43,7 +44,10 @@ class RunState:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunState:
         """Rebuild a state; raises `TypeError` or `KeyError` if the data is something else."""
-        return cls(**data | {"identity": Identity(**data["identity"])})
+        state = cls(**data | {"identity": Identity(**data["identity"])})
+        if type(state.generation) is not int or not isinstance(state.started, str):
+            raise TypeError("not a state of ours")
+        return state
 
 
 class Workspace:
@@ -74,8 +78,11 @@ class Workspace:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._lock)
-        self._remove_if_unused()
+        try:
+            if self._holds_current_file():
+                self._remove_if_unused()
+        finally:
+            os.close(self._lock)
 
     def state(self) -> RunState | None:
         """Read what an earlier, unfinished run left behind, or None."""
@@ -95,7 +102,7 @@ class Workspace:
         )
         temporary = self.folder / f"{_STATE}.tmp"
         temporary.write_text(json.dumps(asdict(state)))
-        temporary.replace(self.folder / _STATE)
+        replace_durably(temporary, self.folder / _STATE)
         return state
 
     def discard(self) -> None:

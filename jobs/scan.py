@@ -1,4 +1,4 @@
-"""The distributed scan: shards go to Ray actors that pull them. The only file that knows Ray.
+"""The distributed scan: shards go to Ray actors that pull them.
 
 Actors, not Ray Data: a shard's pixels never leave the worker that reads them, a fast worker simply
 takes more shards, and on a machine with few cores nothing waits for a core that its own pool holds.
@@ -6,42 +6,32 @@ takes more shards, and on a machine with few cores nothing waits for a core that
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import secrets
-import shutil
-import socket
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchscan.archive import file_state
 from batchscan.config import ScanConfig
-from batchscan.errors import BatchscanError, ImageFailure, UsageError, WorkerError
+from batchscan.errors import BatchscanError, ImageFailure, WorkerError
 from batchscan.pipeline import Progress, ScanSummary, run_scan
 from batchscan.plan import taper
 from batchscan.schema import score_table
 from batchscan.shard import Shard, failed_row
 from batchscan.worker import Job, Observer, ShardReport, ShardWorker, commit_part, score_here
 
+from .session import ray_session
+
 if TYPE_CHECKING:
     from types import ModuleType
 
 _QUEUE = 2  # Shards per worker: one in work, one waiting, so that no worker waits for the driver.
 _ATTEMPTS = 2  # Deaths of a worker under a shard before the shard is halved.
-_STARTS = (
-    3  # Deaths in a row of workers that were not ready yet, with none at work, that end the run.
-)
+_STARTS = 3  # Deaths of starting workers in a row, with none at work, that end the run.
 _ROLL_CALL_SECONDS = 5.0
 _NOTICE_SECONDS = 60.0
-_OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum, nearly: only the model travels through it.
 
 
 def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
@@ -54,149 +44,9 @@ def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
 def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
-    with _ray(config) as ray:
+    with ray_session(config) as ray:
         crew = _Crew(ray, job, model, config.workers, observer)
         crew.work(shards)
-
-
-@contextlib.contextmanager
-def _ray(config: ScanConfig) -> Iterator[ModuleType]:
-    """Yield Ray, connected: to the caller's session, to a cluster, or to a local one of our own."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    if ray.is_initialized():
-        yield ray
-        return
-    if config.address is None:
-        _provide_token()
-    with _loopback_only() if config.address is None else contextlib.nullcontext():
-        yield from _session(ray, config)
-
-
-def _session(ray: ModuleType, config: ScanConfig) -> Iterator[ModuleType]:
-    """Yield Ray between a connection of our own and its end."""
-    folder = None
-    options: dict[str, Any] = {"log_to_driver": config.verbose}
-    options["logging_level"] = logging.INFO if config.verbose else logging.ERROR
-    if config.address is None:
-        folder = _session_folder()
-        options |= {
-            "address": "local",
-            "num_cpus": config.workers,  # None: what the machine, or its container, has.
-            "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_BYTES,
-            "_temp_dir": folder,
-        }
-    else:
-        _check_reachable(config.address)
-        options["address"] = config.address
-    # In the main thread, `ray.init` would take SIGTERM for itself. The thread that calls it must
-    # last as long as the session: Ray's processes are made to die with it.
-    with ThreadPoolExecutor(1) as thread:
-        try:
-            _connect(ray, options, thread)
-            yield ray
-        finally:
-            thread.submit(ray.shutdown).result()
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _loopback_only() -> Iterator[None]:
-    """Have a Ray that starts within listen on the loopback interface alone.
-
-    Ray has no option for it: it takes the machine's outward address even where it is told
-    127.0.0.1. But it stays on the loopback where it knows that it will never be a cluster, as it
-    always does on desktop systems. Its processes read that from the environment, and this one has
-    read it already.
-    """
-    from ray._private import ray_constants
-
-    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    before = os.environ.get(variable), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
-    try:
-        yield
-    finally:
-        os.environ.pop(variable)
-        if before[0] is not None:
-            os.environ[variable] = before[0]
-        ray_constants.ENABLE_RAY_CLUSTER = before[1]
-
-
-def _provide_token() -> None:
-    """Give a local Ray its secret where it could not keep one in the home folder, as it does.
-
-    Cron, containers and service accounts have homes that are missing or cannot be written.
-    """
-    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
-        return
-    try:
-        (Path.home() / ".ray").mkdir(exist_ok=True)
-        if os.access(Path.home() / ".ray", os.W_OK):
-            return
-    except (OSError, RuntimeError):
-        pass
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-def _session_folder() -> str:
-    """Make Ray's folder for logs and sockets; the system limits a socket's path to 107 bytes."""
-    base = Path(tempfile.gettempdir() if len(tempfile.gettempdir()) <= 30 else "/tmp")
-    for folder in base.glob("batchscan-[0-9]*-*"):
-        _remove_if_orphaned(folder)
-    return tempfile.mkdtemp(prefix=f"batchscan-{os.getpid()}-", dir=base)
-
-
-def _remove_if_orphaned(folder: Path) -> None:
-    """Remove the session folder of a run that was killed, if it was ours."""
-    with contextlib.suppress(OSError, ValueError):
-        if folder.stat().st_uid == os.getuid():
-            try:
-                os.kill(int(folder.name.split("-")[1]), 0)
-            except ProcessLookupError:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_reachable(address: str) -> None:
-    """Find out in seconds that nothing listens at HOST:PORT; Ray would try for minutes."""
-    target = _noted_cluster() if address == "auto" else address
-    host, _, port = target.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise _no_cluster(address, str(error)) from error
-
-
-def _noted_cluster() -> str:
-    """Return the address that `auto` means; the note outlives a cluster that was killed."""
-    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
-    try:
-        return os.environ.get("RAY_ADDRESS") or note.read_text().strip()
-    except OSError:
-        return ""
-
-
-def _no_cluster(address: str, reason: str) -> UsageError:
-    return UsageError(
-        f"--address {address}: no Ray cluster answers there ({reason}); check that it runs ('ray "
-        "status'), or leave --address out to use this machine"
-    )
-
-
-def _connect(ray: ModuleType, options: dict[str, Any], thread: Executor) -> None:
-    try:
-        thread.submit(ray.init, **options).result()
-    except Exception as error:  # Ray raises many types here, some of them its own.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        if options["address"] == "local":
-            raise WorkerError(f"Ray cannot start on this machine: {reason}") from error
-        raise _no_cluster(options["address"], reason) from error
 
 
 @dataclass

@@ -158,11 +158,11 @@ class Running:
         self.wait_for(lambda: self.process.poll() is not None, "the end of the command")
         return self.process.returncode
 
-    def all_gone(self, but: tuple[str, ...] = ()) -> None:
+    def all_gone(self, *, but: tuple[str, ...] = ()) -> None:
         """Wait until no process of the family is left, but those of these names."""
 
         def left() -> list[psutil.Process]:
-            return [process for process in self.survivors() if _title(process) not in but]
+            return [process for process in self.survivors() if not _title(process).startswith(but)]
 
         wait_until(lambda: not left(), f"the end of {left()}")
 

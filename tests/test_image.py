@@ -25,6 +25,9 @@ from batchscan.errors import ImageFailure
 from batchscan.image import EXTENSIONS, MAX_PIXELS, SNIFF_BYTES, DecodedImage, decode, sniff
 from batchscan.schema import FAILURES
 
+# pytest shows warnings that the program itself keeps from the user.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
+
 SIZE = 24
 PICTURE = picture(64, 48)
 FLAT = {"black": 0, "dark": 60, "bright": 200, "white": 255}
@@ -95,8 +98,8 @@ def test_jpeg_is_shrunk_without_a_shift(scale: int) -> None:
     size = (SIZE * scale + 5, SIZE * scale + 3)
     data = encode(PICTURE.resize(size, Image.Resampling.BICUBIC), "jpeg", quality=95)
     gap = decode(data, SIZE).pixels - squashed(Image.open(io.BytesIO(data)))
-    assert np.abs(gap).mean() < 3  # A shift by one pixel would make 7.
-    assert abs(gap.mean()) < 0.5
+    assert np.abs(gap).mean() < 1  # A shift by one pixel would make 7.
+    assert abs(gap.mean()) < 0.2
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (7, 3), (SIZE, SIZE)])
@@ -159,6 +162,14 @@ def test_png_of_16_bits(bits: int, interlaced: bool) -> None:
     assert difference(decode(data, SIZE), expected) <= 1
 
 
+@pytest.mark.parametrize(("brightest", "bits"), [(1500, 12), (700, 10), (300, 10), (40_000, 16)])
+def test_depth_is_an_even_number_of_bits(brightest: int, bits: int) -> None:
+    """An exposure that leaves the top of the range unused keeps the depth of its detector."""
+    values = np.linspace(0, brightest, SIZE * SIZE).astype(np.uint16).reshape(SIZE, SIZE)
+    decoded = decode(encode(Image.fromarray(values), "png"), SIZE)
+    assert difference(decoded, values.astype(np.int64) >> (bits - 8)) <= 1
+
+
 @pytest.mark.parametrize("value", [0, 1, 255])
 def test_dark_16_bits_are_not_stretched(value: int) -> None:
     """A 16-bit file that holds only 8 bits is taken as it is: noise isn't made bright."""
@@ -215,7 +226,6 @@ def test_orientation(orientation: int, format: str, tolerance: int) -> None:
         assert difference(decode(encode(stored, format), SIZE), squashed(upright)) > 15
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize(
     "exif",
     [
@@ -245,7 +255,6 @@ def test_damaged_exif_is_no_news_to_the_user(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.filterwarnings("ignore:.*EXIF.*", "ignore:.*Metadata.*")
 @given(st.binary(max_size=60))
 def test_any_exif(exif: bytes) -> None:
     """Whatever stands in EXIF, the picture is decoded."""
@@ -471,10 +480,10 @@ def test_failure_keeps_what_the_header_says() -> None:
 def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture that the memory does not hold is one row, not the end of the run."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(image_module, "_shrink", refuse)
+    monkeypatch.setattr(Image.Image, "resize", refuse)
     assert failure(FILES["jpeg"]).category == "too_large"
 
 
@@ -513,7 +522,7 @@ def test_text_in_a_png_is_no_trouble() -> None:
 
 
 def test_close_to_a_full_decode(real_images: Path) -> None:
-    """On real X-rays the short cut through libjpeg's scales costs about one grey level of 255."""
+    """On real X-rays, decoding at a reduced size changes less than one grey level of 255."""
     means = []
     files = sorted(real_images.rglob("*.jpeg"))
     for file in files[:: max(1, len(files) // 40)]:
@@ -523,5 +532,5 @@ def test_close_to_a_full_decode(real_images: Path) -> None:
         assert abs(gap.mean()) < 0.5, f"{file}: a shift in brightness"
         means.append(np.abs(gap).mean())
     assert len(means) >= 20
-    assert np.mean(means) < 1.5
-    assert max(means) < 4
+    assert np.mean(means) < 0.6
+    assert max(means) < 1.2

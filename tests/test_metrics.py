@@ -19,23 +19,21 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from batchscan.errors import LabelError, UsageError
-from batchscan.labels import LabelTable, read_labels
+from batchscan.label_file import read_labels
+from batchscan.labels import LabelTable
 from batchscan.metrics import (
     METRICS_SCHEMA,
     Metric,
     MetricsReport,
     compute_metrics,
-    delong_interval,
-    f1_interval,
     measure,
     metrics_from_result,
-    predicted_positive,
-    render_metrics,
-    roc_auc,
-    wilson_interval,
     write_metrics,
 )
+from batchscan.metrics_table import render_metrics
+from batchscan.outcomes import predicted_positive
 from batchscan.schema import RESULT_SCHEMA
+from batchscan.statistics import delong_interval, f1_interval, roc_auc, wilson_interval
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import threading
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import rows, write_images
+from commands import rows, run, write_images
 from conftest import FAILED, OTHER, SCORED, encode, picture, write_archive
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -228,6 +229,61 @@ def test_link_loops(desk: Desk) -> None:
     (desk.archive / "c").symlink_to(outside)
     desk.scan()
     assert desk.paths() == ["a/one.jpeg", "b/two.jpeg", "c/three.jpeg"]
+
+
+def test_links_to_nothing(desk: Desk) -> None:
+    """A link to itself, or into the void, costs no image beside it."""
+    write_archive(desk.archive)
+    (desk.archive / "NORMAL" / "self").symlink_to("self")
+    (desk.archive / "self.jpeg").symlink_to("self.jpeg")
+    (desk.archive / "void").symlink_to("/void")
+    assert desk.scan().counts.scored == len(SCORED)
+
+
+def test_pipes_and_devices(desk: Desk) -> None:
+    """Pipes and endless devices, also behind links, do not hold a run up."""
+    write_images(desk.archive, "a.jpeg")
+    os.mkfifo(desk.archive / "pipe.png")
+    (desk.archive / "link.png").symlink_to("pipe.png")
+    (desk.archive / "no-extension").symlink_to("pipe.png")
+    (desk.archive / "endless.png").symlink_to("/dev/zero")
+    done = run("run", desk.archive, "--out", desk.out, "--model", desk.model, "--workers", "0")
+    assert done.returncode == 0, done.stderr
+    assert {row["path"] for row in rows(desk.out) if row["status"] == "scored"} == {"a.jpeg"}
+
+
+def test_names_that_look_alike(desk: Desk) -> None:
+    r"""A file named by the byte FF and one named by the four signs \xff are two rows."""
+    desk.archive.mkdir()
+    for name in (b"\xff.png", rb"\xff.png"):
+        (desk.archive / os.fsdecode(name)).write_bytes(encode(picture(seed=len(name)), "png"))
+    assert desk.scan().counts.scored == 2
+    assert len({*desk.paths()}) == 2
+    assert desk.scan().unchanged == 2
+
+
+def test_output_through_a_link(desk: Desk) -> None:
+    """An --out that is a link stays one; the files that the summary names are there."""
+    write_archive(desk.archive)
+    (desk.folder / "real").mkdir()
+    desk.out.symlink_to("real/today.parquet")
+    for scored in (len(SCORED), 0):
+        summary = desk.scan()
+        assert desk.out.is_symlink()
+        assert len(rows(summary.out)) == summary.counts.found
+        assert summary.metrics_out is not None
+        assert summary.metrics_out.exists()
+        assert summary.scored_now == scored
+
+
+def test_pandas(calm: Desk) -> None:
+    """Results and metrics open with pandas, row for row."""
+    import pandas
+
+    frame = pandas.read_parquet(calm.out)
+    assert frame["path"].tolist() == calm.paths()
+    assert (frame["score"].isna() == (frame["status"] == "failed")).all()
+    assert set(pandas.read_parquet(calm.metrics)["subgroup"]) >= {"all"}
 
 
 def test_output_inside_the_archive(tmp_path: Path, tiny_bundle: Path) -> None:
@@ -581,6 +637,17 @@ def test_foreign_files(desk: Desk) -> None:
     desk.out.unlink()
     desk.out.mkdir()
     refused(desk, str(desk.out), "found a folder")
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_foreign_working_folder(desk: Desk, fresh: bool) -> None:
+    """A folder of someone else's under the working folder's name keeps its files."""
+    write_images(desk.archive, "a.jpeg")
+    notes = desk.folder / "results.parquet.work" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    refused(desk, "results.parquet.work", "notes.txt", fresh=fresh)
+    assert notes.read_text() == "mine"
 
 
 def damage_model(model: Path) -> None:

@@ -25,6 +25,8 @@ from training.dataset import find_dataset, patient_of
         ("IM-0115-0001.jpeg", "IM-0115"),
         ("IM-0429-0001-0002.jpeg", "IM-0429"),
         ("NORMAL2-IM-0383-0001.jpeg", "NORMAL2-IM-0383"),
+        ("normal2-im-0383-0002.JPG", "NORMAL2-IM-0383"),
+        ("Person100_Virus_185.jpeg", "person100_virus"),
         ("scan.jpeg", None),
         ("person_7.jpeg", None),
     ],
@@ -47,12 +49,12 @@ def test_direct_layout(tmp_path: Path) -> None:
 
 
 def test_layout_with_sides(tmp_path: Path) -> None:
-    """Folders train, val and test give the sides."""
-    for number, side in enumerate(("train", "val", "test")):
+    """Folders train, val and test, in any case, give the sides."""
+    for number, side in enumerate(("Train", "val", "TEST")):
         write_dataset(tmp_path / side, range(number, number + 1), images_each=1)
     found = find_dataset(tmp_path)
     sides = {image.path.split("/")[0]: image.given_side for image in found.images}
-    assert sides == {"train": "train", "val": "validation", "test": "test"}
+    assert sides == {"Train": "train", "val": "validation", "TEST": "test"}
     assert len(found.images) == 6
 
 
@@ -65,6 +67,25 @@ def test_other_files(tmp_path: Path) -> None:
     found = find_dataset(tmp_path)
     assert found.ignored == ("NORMAL/Thumbs.db",)
     assert len(found.images) == 4
+
+
+def test_what_a_name_promises(tmp_path: Path) -> None:
+    """A file that only its name calls an image is one of the images; a pipe is never opened."""
+    write_dataset(tmp_path, range(1))
+    write(tmp_path / "NORMAL" / "empty.jpeg", b"")
+    write(tmp_path / "NORMAL" / "letter.PNG", b"Dear colleague")
+    (tmp_path / "NORMAL" / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "NORMAL" / "pipe.jpeg")
+    found = find_dataset(tmp_path)
+    assert found.ignored == ("NORMAL/pipe.jpeg",)
+    promised = {image.path for image in found.images if "IM-" not in image.path}
+    assert promised >= {"NORMAL/empty.jpeg", "NORMAL/letter.PNG", "NORMAL/gone.jpg"}
+    files = [found.root / image.path for image in found.images]
+    decoded = decode_files(files, tmp_path / "cache", size=8, workers=1, progress=lambda: None)
+    failed = {found.images[number].path: reason for number, reason in decoded.failures.items()}
+    assert failed["NORMAL/empty.jpeg"] == "the file has no content (0 bytes)"
+    assert "expected JPEG or PNG content" in failed["NORMAL/letter.PNG"]
+    assert "No such file" in failed["NORMAL/gone.jpg"]
 
 
 def test_missing_folders(tmp_path: Path) -> None:
@@ -99,22 +120,24 @@ def test_both_layouts_at_once(tmp_path: Path) -> None:
 def test_decodes_as_a_scan_does(tmp_path: Path) -> None:
     """The cache holds what `batchscan.image.decode` gives, in order, for any number of threads."""
     files = [write(tmp_path / f"{n}.jpeg", noise(100, n, size=50)) for n in range(9)]
-    seen: list[int] = []
-    decoded = decode_files(files, tmp_path / "cache", size=16, workers=3, progress=seen.append)
+    seen: list[None] = []
+    decoded = decode_files(
+        files, tmp_path / "cache", size=16, workers=3, progress=lambda: seen.append(None)
+    )
     expected = [decode(path.read_bytes(), 16).pixels for path in files]
     np.testing.assert_array_equal(decoded.pixels, expected)
     assert decoded.pixels.dtype == np.uint8
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     assert list(decoded.digests) == digests
     assert decoded.failures == {}
-    assert seen == [9]
+    assert len(seen) == len(files)
 
 
 def test_pixels_stay_on_disk(tmp_path: Path) -> None:
     """The pixels are mapped from a file of exactly their size, not held in memory."""
     files = [write(tmp_path / f"{n}.jpeg", noise(100, n)) for n in range(3)]
     target = tmp_path / "cache"
-    decoded = decode_files(files, target, size=16, workers=1, progress=lambda _done: None)
+    decoded = decode_files(files, target, size=16, workers=1, progress=lambda: None)
     assert isinstance(decoded.pixels, np.memmap)
     assert target.stat().st_size == 3 * 16 * 16
     assert not decoded.pixels.flags.writeable
@@ -126,9 +149,7 @@ def test_unreadable_files_have_reasons(tmp_path: Path) -> None:
     good = write(tmp_path / "good.jpeg", whole)
     damaged = write(tmp_path / "damaged.jpeg", whole[: len(whole) // 2])
     files = [damaged, tmp_path / "vanished.jpeg", good]
-    decoded = decode_files(
-        files, tmp_path / "cache", size=16, workers=2, progress=lambda _done: None
-    )
+    decoded = decode_files(files, tmp_path / "cache", size=16, workers=2, progress=lambda: None)
     assert set(decoded.failures) == {0, 1}
     assert "ends before the image" in decoded.failures[0]
     assert "No such file" in decoded.failures[1]
@@ -143,4 +164,4 @@ def test_no_room_for_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DatasetError, match=r"expected room for .* MB .* No space left on device"):
-        decode_files([], tmp_path / "cache", size=16, workers=1, progress=lambda _done: None)
+        decode_files([], tmp_path / "cache", size=16, workers=1, progress=lambda: None)

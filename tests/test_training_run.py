@@ -11,30 +11,36 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_dataset import noise, write, write_dataset
+from tiny_dataset import noise, write, write_class, write_dataset
 
 from batchscan.bundle import load_bundle
 from batchscan.errors import BatchscanError, BundleError, DatasetError, Interrupted, UsageError
 from batchscan.image import decode
-from batchscan.metrics import roc_auc
 from batchscan.model import open_scorer
-from training import network
+from batchscan.statistics import roc_auc
+from training import network, progress
 from training.device import Device, open_device
 from training.network import Architecture
 from training.options import TrainingOptions
 from training.run import TrainingSummary, train
 
-open_device(verbose=False)  # imports TensorFlow quietly, before the line below does
+open_device(verbose=False)  # imports TensorFlow quietly, before the lines below do
 
+import keras  # noqa: E402
+
+from training import callbacks, export  # noqa: E402
 from training import fit as fitting  # noqa: E402
-from training.fit import Batches, TrainingImages, fit  # noqa: E402
+from training.batches import Batches, TrainingImages  # noqa: E402
+from training.fit import Fitted, fit  # noqa: E402
 
 # Keras saves TensorFlow's variables in a way that NumPy is going to change.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -222,25 +228,109 @@ def test_interruption_keeps_the_best_epoch(
         summary = train(data, tmp_path / "model", network="tiny", epochs=500, batch_size=8)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert summary.interrupted
+    assert summary.exit_code == 128 + number
     assert 2 <= summary.epochs_run < 10
     assert f"interrupted: going on with epoch {summary.best_epoch}" in told.getvalue()
     assert load_bundle(tmp_path / "model").card["training"]["interrupted"] is True
 
 
 def test_interruption_before_the_first_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With no epoch finished, a line says that nothing is written, and nothing is."""
+    monkeypatch.setattr(callbacks.Display, "on_train_batch_end", interrupting)
+    data = write_dataset(tmp_path / "data", range(12), images_each=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "model", network="tiny", epochs=1)
+    assert "before the first epoch was finished: nothing is written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def interrupting(*_arguments: object, **_named: object) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_interruption_while_weights_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With no epoch finished, nothing is written, and the message says so."""
+    """A signal in the middle of a checkpoint waits for its end: weights and history agree."""
+    save = keras.Model.save_weights
 
-    def interrupt(*_arguments: object, **_named: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+    def interrupted(model: object, path: Path, **options: object) -> None:
+        if path.exists():
+            interrupting()
+        save(model, path, **options)
 
-    monkeypatch.setattr(fitting._Progress, "on_train_batch_end", interrupt)
+    monkeypatch.setattr(keras.Model, "save_weights", interrupted)
+    images = toy_images()
+    fitted = fit(images, CPU, tmp_path, TrainingOptions("tiny", epochs=60, batch_size=4))
+    assert fitted.exit_code == 130
+    assert fitted.best_epoch == len(fitted.history) > 1
+    assert validation_loss(fitted, images) == pytest.approx(
+        fitted.history[-1]["val_loss"], abs=1e-4
+    )
+
+
+def test_interruption_while_the_bundle_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once the training is over, a signal waits until its result is on disk."""
+    to_onnx = export.to_onnx
+
+    def interrupted(model: object) -> bytes:
+        interrupting()
+        return to_onnx(model)
+
+    monkeypatch.setattr(export, "to_onnx", interrupted)
     data = write_dataset(tmp_path / "data", range(12), images_each=1)
-    with pytest.raises(BatchscanError, match="before its first epoch was finished"):
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "model", network="tiny", epochs=1)
+    assert f"in {load_bundle(tmp_path / 'model').folder}" in capsys.readouterr().out
+    assert (tmp_path / "model" / "pictures" / "roc.png").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_disagreement_leaves_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When ONNX and Keras score differently, there is an error and nothing else."""
+    data = write_dataset(tmp_path / "data", range(12), images_each=1)
+    monkeypatch.setattr(export, "_bias", lambda graph, layer: [graph.constant(weird(layer))])
+    with pytest.raises(BatchscanError, match="no bundle is written"):
         train(data, tmp_path / "model", network="tiny", epochs=1)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def weird(layer: Any) -> np.ndarray:
+    return np.asarray(layer.bias, dtype=np.float32) + np.float32(0.3)
+
+
+def test_given_sides(tmp_path: Path) -> None:
+    """Given validation and test folders are those that the figures are of."""
+    sides = {"train": range(12), "val": range(20, 70), "test": range(70, 74)}
+    for side, patients in sides.items():
+        write_dataset(tmp_path / "data" / side, patients, images_each=1)
+    summary = train(tmp_path / "data", tmp_path / "model", network="tiny", epochs=1)
+    counts = summary.bundle.card["training"]["sides"]
+    assert {side: counts[side]["NORMAL"] for side in counts} == {
+        "train": 12, "validation": 50, "test": 4,
+    }  # fmt: skip
+    assert summary.figures["test"]["accuracy"].n == 8
+
+
+def test_augmentation_stays_out_of_the_bundle(trained: Trained) -> None:
+    """The saved network, and the one that validation sees, change no image."""
+    with zipfile.ZipFile(trained.out / "model.keras") as archive:
+        assert "Random" not in archive.read("config.json").decode()
+    images = toy_images()
+    plain = network.build(TINY)
+    wrapped = fitting._with_augmentation(plain, TrainingOptions("tiny"))
+    batch = images.pixels[..., None]
+    np.testing.assert_allclose(
+        wrapped.predict(batch, verbose=0), plain.predict(batch, verbose=0), atol=1e-6
+    )
+    wrapped.compile(loss="binary_crossentropy")
+    labels = images.labels[:, None].astype(np.float32)
+    expected = -np.log(np.abs(1 - labels - plain.predict(batch, verbose=0))).mean()
+    assert wrapped.evaluate(batch, labels, verbose=0) == pytest.approx(expected, abs=1e-4)
 
 
 def test_batches_cover_everything_in_changing_order() -> None:
@@ -281,6 +371,13 @@ def toy_images() -> TrainingImages:
     return TrainingImages(pixels.astype(np.uint8), labels, np.arange(16), np.arange(16, 24))
 
 
+def validation_loss(fitted: Fitted, images: TrainingImages) -> float:
+    batch = images.pixels[images.validation][..., None]
+    scores = fitted.model.predict(batch, verbose=0)[:, 0].astype(np.float64)
+    truth = images.labels[images.validation]
+    return float(-np.log(np.where(truth, scores, 1 - scores)).mean())
+
+
 def test_stops_early_and_goes_back(tmp_path: Path) -> None:
     """When validation only gets worse, the rate falls, training stops, and the best is kept.
 
@@ -294,9 +391,7 @@ def test_stops_early_and_goes_back(tmp_path: Path) -> None:
     assert fitted.best_epoch == len(losses) - fitting.STOP_AFTER == 1 + losses.index(min(losses))
     rates = [row["learning_rate"] for row in fitted.history]
     assert rates[-1] <= rates[0] * fitting.SLOW_DOWN_BY * 1.001
-    scores = fitted.model.predict(images.pixels[images.validation][..., None], verbose=0)[:, 0]
-    truth = images.labels[images.validation]
-    loss = -np.log(np.where(truth, scores, 1 - scores)).mean()
+    loss = validation_loss(fitted, images)
     assert loss == pytest.approx(min(losses), abs=1e-4)
     assert loss < losses[-1] - 0.001
 
@@ -332,6 +427,7 @@ def test_mixed_precision_trains_and_exports_float32(tmp_path: Path) -> None:
         ({"batch_size": 0}, "expected batch_size from 1"),
         ({"seed": -1}, "expected seed from 0"),
         ({"workers": 0}, "expected workers from 1"),
+        ({"name": "two\nlines"}, "expected a name"),
         ({"validation_fraction": 0.0}, "expected validation_fraction above 0"),
         ({"test_fraction": 0.9}, "expected test_fraction from 0, below 1"),
     ],
@@ -365,6 +461,60 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         train(tmp_path / "data", tmp_path / "model", network="tiny")
 
 
+def test_optional_package_is_missing(tmp_path: Path) -> None:
+    """`batchscan train` where TensorFlow isn't installed: one line, exit code 2."""
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; sys.argv = ['batchscan', *sys.argv[1:]]; "
+        "from batchscan.cli import entry_point; entry_point()"
+    )
+    command = [sys.executable, "-c", code, "train", tmp_path, "--out", tmp_path / "model"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'batchscan[train]'" in done.stderr
+
+
+def test_unusable_data_sets(tmp_path: Path) -> None:
+    """`batchscan train` on data that cannot be used: one line that names the place, exit code 2."""
+    write_class(tmp_path / "one-class", "NORMAL", range(3))
+    write_class(tmp_path / "empty-class", "NORMAL", range(3))
+    (tmp_path / "empty-class" / "PNEUMONIA").mkdir()
+    for name in ("nowhere", "one-class", "empty-class"):
+        command = [sys.executable, "-m", "batchscan", "train", tmp_path / name, "--out"]
+        done = subprocess.run([*command, tmp_path / "model"], capture_output=True, text=True)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert f"batchscan: error: {tmp_path / name}" in done.stderr
+        assert not (tmp_path / "model").exists()
+
+
+def test_log_has_lines_within_a_long_epoch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a terminal, a line now and then says how far an epoch is."""
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with progress.Steps("epoch 1/10", 3000, "batches") as steps:
+        steps.update()
+        steps.update()
+    assert capsys.readouterr().err.splitlines()[1] == "epoch 1/10: 2 of 3,000 batches"
+
+
+def test_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, a bar shows it, and goes away."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress.Steps("decoding", 4, "images") as steps:
+        steps.update()
+    assert "decoding:   0%" in screen.getvalue()
+    assert "\n" not in screen.getvalue()
+
+
+class Screen(io.StringIO):
+    """A standard error that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_command_line(tmp_path: Path) -> None:
     """`batchscan train` trains the article's network; nothing but our own lines is printed."""
     data = write_dataset(tmp_path / "data" / "train", range(12), images_each=1)
@@ -373,7 +523,7 @@ def test_command_line(tmp_path: Path) -> None:
         [*command, tmp_path / "model", "--epochs", "1"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    ours = ("decod", "train", "validation: ", "test: ", "epoch 1/1: ")
+    ours = ("decod", "train", "validation: ", "test: ", "epoch 1/1: ", "export")
     assert [line for line in done.stderr.splitlines() if not line.startswith(ours)] == []
     assert f"in {tmp_path / 'model'}" in done.stdout
     assert load_bundle(tmp_path / "model").card["network"] == "five-block"

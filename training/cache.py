@@ -43,12 +43,12 @@ def decode_files(
     *,
     size: int,
     workers: int,
-    progress: Callable[[int], None],
+    progress: Callable[[], None],
 ) -> DecodedFiles:
     """Decode `files` in `workers` threads to `size` x `size` into the new file `target`.
 
-    `progress` is called now and then with the number of files done. Raises `DatasetError` when the
-    disk has no room for the result.
+    `progress` is called after each file. Raises `DatasetError` when the disk has no room for the
+    result.
     """
     length = len(files) * size * size
     try:
@@ -65,8 +65,9 @@ def decode_files(
         for start in range(0, len(files), _WINDOW):
             window = range(start, min(start + _WINDOW, len(files)))
             decode_one = partial(_decode_one, files, pixels, size)
-            results += pool.map(decode_one, window)
-            progress(len(results))
+            for result in pool.map(decode_one, window):
+                results.append(result)
+                progress()
     pixels.flush()
     return DecodedFiles(
         pixels=np.memmap(target, dtype=np.uint8, mode="r", shape=pixels.shape),

@@ -9,8 +9,9 @@ from typing import Any
 
 from batchscan.metrics import Metric
 from training import augmentation, evaluation
+from training.callbacks import MONITOR
 from training.device import Device
-from training.fit import MONITOR, Fitted
+from training.fit import Fitted
 from training.options import TrainingOptions
 from training.split import Split
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchscan.errors import DatasetError
-from batchscan.image import SNIFF_BYTES, sniff
+from batchscan.image import EXTENSIONS, SNIFF_BYTES, sniff
 
 CLASSES = ("NORMAL", "PNEUMONIA")  # the positive class last
 
@@ -50,6 +51,7 @@ class LabelledImage:
 class Dataset:
     """What was found under `root`: images sorted by path, and files that are no JPEG or PNG.
 
+    A file that only its name calls an image is among the images; decoding it will say why not.
     `unnamed` counts the images whose names don't tell the patient.
     """
 
@@ -83,9 +85,14 @@ def find_dataset(root: Path) -> Dataset:
 
 
 def patient_of(file_name: str) -> str | None:
-    """Return the patient that a file name names, or None where it follows no known rule."""
+    """Return the patient that a file name names, or None where it follows no known rule.
+
+    The case of letters doesn't make another patient.
+    """
     match = _PATIENT.match(file_name)
-    return None if match is None else match[1] or match[2]
+    if match is None:
+        return None
+    return match[1].upper() if match[1] else match[2].lower()
 
 
 def _by_path(image: LabelledImage) -> str:
@@ -158,8 +165,16 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    """Say whether a file begins like an image; one that cannot be read counts, and fails later."""
+    """Say whether a file's name or its first bytes promise an image.
+
+    One that cannot be read counts, and fails later. Pipes and devices, which could block for ever,
+    don't.
+    """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        if path.suffix.lower() in EXTENSIONS:
+            return True
         with path.open("rb") as file:
             return sniff(file.read(SNIFF_BYTES)) is not None
     except OSError:

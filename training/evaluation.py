@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.metrics import Metric, Outcomes, figures, predicted_positive
+from batchscan.metrics import Metric, figures
+from batchscan.outcomes import Outcomes, predicted_positive
 
 THRESHOLD_RULE = (
     "the score that maximises sensitivity + specificity - 1 (Youden's J) on the validation images, "
     "in the middle between the two neighbouring scores; of several, the one nearest to 0.5"
 )
 
-PRINTED = ("accuracy", "precision", "recall", "specificity", "f1", "auc")
+PRINTED = ("threshold", "accuracy", "precision", "recall", "specificity", "f1", "auc")
 WIDTH = 32  # of a column
 
 

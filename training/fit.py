@@ -11,143 +11,99 @@ factor) after two epochs without a better one, and five such epochs end the trai
 
 from __future__ import annotations
 
-import math
-import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
 from batchscan.errors import BatchscanError, Interrupted
+from batchscan.signals import as_interrupted
 from training import augmentation, network
+from training.batches import Batches, TrainingImages
+from training.callbacks import MONITOR, Checkpoint, Display, best_epoch
 from training.device import Device
 from training.options import TrainingOptions
+from training.progress import say
 
-MONITOR = "val_loss"
 SLOW_DOWN_AFTER = 2  # epochs without a better one
 SLOW_DOWN_BY = 0.3
 STOP_AFTER = 5
+CTRL_C = 130  # exit code of a process that SIGINT ended
 
 
 @dataclass(frozen=True)
 class Fitted:
     """`model` is the network of the best epoch, in float32, without an optimizer.
 
-    `history` has one row for each finished epoch. `interrupted` tells of Ctrl-C or a signal.
+    `history` has one row for each finished epoch. `exit_code` is 0, or that of the signal which
+    ended the training early: 130 for Ctrl-C, 143 for SIGTERM.
     """
 
     model: Any
     history: tuple[dict[str, float], ...]
     best_epoch: int
-    interrupted: bool
+    exit_code: int
 
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """`pixels`: uint8 (N, S, S), may lie on disk; `labels`: (N,), 0 or 1; the rest: positions."""
-
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-
-
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of (pixels uint8 (B, S, S, 1), labels float32 (B, 1)), read when they are needed.
-
-    With a seed, every epoch has another order, the same in every run with this seed.
-    """
-
-    def __init__(
-        self,
-        images: TrainingImages,
-        positions: NDArray[np.int64],
-        batch_size: int,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__()
-        self._images = images
-        self._positions = positions
-        self._batch_size = batch_size
-        self._random = None if seed is None else np.random.default_rng(seed)
-        self._order = positions
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._positions) / self._batch_size)
-
-    def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        start = number * self._batch_size
-        chosen = self._order[start : start + self._batch_size]
-        labels = self._images.labels[chosen].astype(np.float32)
-        return self._images.pixels[chosen][..., np.newaxis], labels[:, np.newaxis]
-
-    def on_epoch_end(self) -> None:
-        """Shuffle for the next epoch."""
-        if self._random is not None:
-            self._order = self._random.permutation(self._positions)
-
-
-@dataclass
-class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
-    """Prints a line for each epoch, a bar within it on a terminal, and collects the history."""
-
-    epochs: int
-    steps: int
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self._started = time.monotonic()
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        self._epoch_started = time.monotonic()
-        self._bar = tqdm(
-            total=self.steps,
-            desc=f"epoch {epoch + 1}/{self.epochs}",
-            unit="batch",
-            leave=False,
-            disable=not sys.stderr.isatty(),
-        )
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-        self._bar.update()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._bar.close()
-        now = time.monotonic()
-        row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
-        self.history.append({**row, "seconds": round(now - self._epoch_started, 3)})
-        left = (now - self._started) / (epoch + 1) * (self.epochs - epoch - 1)
-        print(
-            f"epoch {epoch + 1}/{self.epochs}: loss {row['loss']:.4f}, "
-            f"accuracy {row['accuracy']:.4f}; validation loss {row['val_loss']:.4f}, "
-            f"accuracy {row['val_accuracy']:.4f}, AUC {row['val_auc']:.4f}; "
-            f"{now - self._epoch_started:.0f} s, about {left / 60:.1f} min left",
-            file=sys.stderr,
-            flush=True,
-        )
+    @property
+    def interrupted(self) -> bool:
+        """Tells whether a signal ended the training early."""
+        return self.exit_code != 0
 
 
 def fit(images: TrainingImages, device: Device, folder: Path, options: TrainingOptions) -> Fitted:
-    """Train, and return the network of the best epoch. Checkpoints go into `folder`.
+    """Train, and return the network of the best epoch. Its checkpoint goes into `folder`.
 
     The seed makes the first weights, the order of images, the augmentation and the dropout
     repeatable. The trained weights still differ in their last digits between runs, machines and
     versions, because sums are computed in parallel in no fixed order.
 
-    Ctrl-C or a signal ends it early. Raises `BatchscanError` when no epoch was finished by then, or
-    when the loss isn't a number.
+    Ctrl-C or a signal ends it early, and passes on when no epoch was finished by then. Raises
+    `BatchscanError` when the loss isn't a number.
     """
-    architecture, seed = options.architecture, options.seed
-    keras.utils.set_random_seed(seed)
-    trainable = network.build(architecture, device.dtype)
-    model = _with_augmentation(trainable, architecture.input_size, seed)
+    keras.utils.set_random_seed(options.seed)
+    trainable = network.build(options.architecture, device.dtype)
+    model = _compiled(_with_augmentation(trainable, options), device)
+    checkpoint = Checkpoint(folder / "best.weights.h5")
+    exit_code = _run(model, images, options, checkpoint)
+    best = best_epoch(checkpoint.history)
+    if best is None:
+        raise BatchscanError(
+            "expected a validation loss, found no number; the data may be degenerate"
+        )
+    model.load_weights(checkpoint.weights)
+    network_kept = _in_float32(trainable, options.architecture)
+    return Fitted(network_kept, tuple(checkpoint.history), best, exit_code)
+
+
+def _run(
+    model: Any, images: TrainingImages, options: TrainingOptions, checkpoint: Checkpoint
+) -> int:
+    """Train until the epochs are over, nothing gets better or a signal comes; see `exit_code`."""
+    batches = Batches(images, images.train, options.batch_size, options.seed)
+    validation = Batches(images, images.validation, options.batch_size)
+    display = Display(options.epochs, len(batches), len(validation))
+    try:
+        with as_interrupted():
+            model.fit(
+                batches,
+                validation_data=validation,
+                epochs=options.epochs,
+                shuffle=False,  # the batches shuffle themselves
+                callbacks=[*_callbacks(), checkpoint, display],
+                verbose=0,
+            )
+    except (KeyboardInterrupt, Interrupted) as stop:
+        if not checkpoint.history:
+            say("interrupted before the first epoch was finished: nothing is written")
+            raise
+        return stop.exit_code if isinstance(stop, Interrupted) else CTRL_C
+    finally:
+        display.close()
+    return 0
+
+
+def _compiled(model: Any, device: Device) -> Any:
     optimizer = keras.optimizers.Adam()
     if device.dtype == "mixed_float16":  # small gradients would vanish in float16
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -157,45 +113,22 @@ def fit(images: TrainingImages, device: Device, folder: Path, options: TrainingO
         metrics=["accuracy", keras.metrics.AUC(name="auc")],
         jit_compile=False,  # compiled by XLA, the same training was 7 times slower on a CPU
     )
-    best = folder / "best.weights.h5"
-    batches = Batches(images, images.train, options.batch_size, seed)
-    progress = _Progress(options.epochs, len(batches))
-    interrupted = False
-    try:
-        model.fit(
-            batches,
-            validation_data=Batches(images, images.validation, options.batch_size),
-            epochs=options.epochs,
-            shuffle=False,  # the batches shuffle themselves
-            callbacks=[*_callbacks(best), progress],
-            verbose=0,
-        )
-    except (KeyboardInterrupt, Interrupted):
-        interrupted = True
-    if not best.exists():
-        raise BatchscanError(
-            "training was interrupted before its first epoch was finished; nothing is written"
-            if interrupted
-            else "expected a validation loss, found no number; the data may be degenerate"
-        )
-    model.load_weights(best)
-    history = tuple(progress.history)
-    return Fitted(_in_float32(trainable, architecture), history, _best(history), interrupted)
+    return model
 
 
-def _callbacks(best: Path) -> list[Any]:
+def _callbacks() -> list[Any]:
     watch = {"monitor": MONITOR, "mode": "min"}
     return [
         keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.ModelCheckpoint(best, save_best_only=True, save_weights_only=True, **watch),
         keras.callbacks.ReduceLROnPlateau(factor=SLOW_DOWN_BY, patience=SLOW_DOWN_AFTER, **watch),
         keras.callbacks.EarlyStopping(patience=STOP_AFTER, **watch),
     ]
 
 
-def _with_augmentation(trainable: Any, size: int, seed: int) -> Any:
+def _with_augmentation(trainable: Any, options: TrainingOptions) -> Any:
+    size = options.architecture.input_size
     inputs = keras.Input((size, size, 1), dtype="uint8")
-    return keras.Model(inputs, trainable(augmentation.build(seed)(inputs)))
+    return keras.Model(inputs, trainable(augmentation.build(options.seed)(inputs)))
 
 
 def _in_float32(trainable: Any, architecture: network.Architecture) -> Any:
@@ -203,8 +136,3 @@ def _in_float32(trainable: Any, architecture: network.Architecture) -> Any:
     plain = network.build(architecture)
     plain.set_weights(trainable.get_weights())
     return plain
-
-
-def _best(history: tuple[dict[str, float], ...]) -> int:
-    usable = (row for row in history if math.isfinite(row[MONITOR]))
-    return int(min(usable, key=lambda row: row[MONITOR])["epoch"])

@@ -15,6 +15,7 @@ class TrainingOptions:
 
     The fractions are of the training images of each class, for sides that the data set doesn't
     give; a test fraction of 0 makes no test side. `workers` threads decode; None is one per core.
+    `name` is the bundle's; None makes one of the network and the data.
     """
 
     network: str = FIVE_BLOCK.name
@@ -24,6 +25,7 @@ class TrainingOptions:
     validation_fraction: float = 0.15
     test_fraction: float = 0.1
     workers: int | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         find_architecture(self.network)
@@ -36,6 +38,8 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and not lowest <= value <= highest:
                 raise UsageError(f"expected {name} from {lowest} to {highest}, found {value}")
+        if self.name is not None and not (0 < len(self.name) <= 100 and self.name.isprintable()):
+            raise UsageError(f"expected a name of 1 to 100 characters, found {self.name!r}")
         if not 0 < self.validation_fraction < 1:
             raise _no_fraction("validation_fraction above 0", self.validation_fraction)
         if not 0 <= self.test_fraction < 1 - self.validation_fraction:

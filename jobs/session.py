@@ -1,0 +1,194 @@
+"""Ray's beginning and end: a session of our own on this machine, a cluster's, or the caller's."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from batchscan.config import ScanConfig
+from batchscan.errors import UsageError, WorkerError
+from batchscan.signals import ending_at_once, keep_signals
+
+_OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum, nearly: only the model travels through it.
+
+
+@contextlib.contextmanager
+def ray_session(config: ScanConfig) -> Iterator[ModuleType]:
+    """Yield Ray, connected: to the caller's session, to a cluster, or to a local one of our own."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    if config.address is None:
+        _provide_token()
+    with _loopback_only() if config.address is None else contextlib.nullcontext():
+        yield from _session(ray, config)
+
+
+def _session(ray: ModuleType, config: ScanConfig) -> Iterator[ModuleType]:
+    """Yield Ray between a connection of our own and its end."""
+    folder = None
+    options: dict[str, Any] = {"log_to_driver": config.verbose}
+    options["logging_level"] = logging.INFO if config.verbose else logging.ERROR
+    if config.address is None:
+        folder = _session_folder()
+        options |= {
+            "address": "local",
+            "num_cpus": config.workers,  # None: what the machine, or its container, has.
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_temp_dir": folder,
+        }
+    else:
+        _check_reachable(config.address)
+        options["address"] = config.address
+    # In the main thread, `ray.init` would take SIGTERM for itself. The thread that calls it must
+    # last as long as the session: Ray's processes are made to die with it.
+    with ThreadPoolExecutor(1) as thread, _signals_for(folder):
+        try:
+            _connect(ray, options, thread)
+            keep_signals()
+            yield ray
+        finally:
+            thread.submit(ray.shutdown).result()
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _signals_for(folder: str | None) -> contextlib.AbstractContextManager[None]:
+    """End at once while a Ray of our own runs: this process dies with it, without a word.
+
+    That is what happens where a scheduler sends its signal to all processes of a job. Ray's direct
+    children die with us; its agents, their children, would linger for a minute.
+    """
+    if folder is None:
+        return contextlib.nullcontext()
+
+    def tidy() -> None:
+        with contextlib.suppress(OSError):
+            subprocess.Popen(["rm", "-rf", folder], start_new_session=True)
+        for child in _children(os.getpid()):
+            for process in _children(child):
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+
+    return ending_at_once(tidy)
+
+
+def _children(process: int) -> list[int]:
+    """Return the children that a process's threads have, from /proc (see proc(5))."""
+    found: list[int] = []
+    for tasks in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in tasks.read_text().split()]
+    return found
+
+
+@contextlib.contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Have a Ray that starts within listen on the loopback interface alone.
+
+    Ray has no option for it: it takes the machine's outward address even where it is told
+    127.0.0.1. But it stays on the loopback where it knows that it will never be a cluster, as it
+    always does on desktop systems. Its processes read that from the environment, and this one has
+    read it already.
+    """
+    from ray._private import ray_constants
+
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = os.environ.get(variable), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        os.environ.pop(variable)
+        if before[0] is not None:
+            os.environ[variable] = before[0]
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+
+
+def _provide_token() -> None:
+    """Give a local Ray its secret where it could not keep one in the home folder, as it does.
+
+    Cron, containers and service accounts have homes that are missing or cannot be written.
+    """
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    try:
+        (Path.home() / ".ray").mkdir(exist_ok=True)
+        if os.access(Path.home() / ".ray", os.W_OK):
+            return
+    except (OSError, RuntimeError):
+        pass
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _session_folder() -> str:
+    """Make Ray's folder for logs and sockets; the system limits a socket's path to 107 bytes."""
+    base = Path(tempfile.gettempdir() if len(tempfile.gettempdir()) <= 30 else "/tmp")
+    for folder in base.glob("batchscan-[0-9]*-*"):
+        _remove_if_orphaned(folder)
+    return tempfile.mkdtemp(prefix=f"batchscan-{os.getpid()}-", dir=base)
+
+
+def _remove_if_orphaned(folder: Path) -> None:
+    """Remove the session folder of a run that was killed, if it was ours."""
+    with contextlib.suppress(OSError, ValueError):
+        if folder.stat().st_uid == os.getuid():
+            try:
+                os.kill(int(folder.name.split("-")[1]), 0)
+            except ProcessLookupError:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_reachable(address: str) -> None:
+    """Find out in seconds that nothing listens at HOST:PORT; Ray would try for minutes."""
+    target = _noted_cluster() if address == "auto" else address
+    host, _, port = target.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from error
+
+
+def _noted_cluster() -> str:
+    """Return the address that `auto` means; the note outlives a cluster that was killed."""
+    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    try:
+        return os.environ.get("RAY_ADDRESS") or note.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _no_cluster(address: str, reason: str) -> UsageError:
+    return UsageError(
+        f"--address {address}: no Ray cluster answers there ({reason}); check that it runs ('ray "
+        "status'), or leave --address out to use this machine"
+    )
+
+
+def _connect(ray: ModuleType, options: dict[str, Any], thread: Executor) -> None:
+    try:
+        thread.submit(ray.init, **options).result()
+    except Exception as error:  # Ray raises many types here, some of them its own.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        if options["address"] == "local":
+            raise WorkerError(f"Ray cannot start on this machine: {reason}") from error
+        raise _no_cluster(options["address"], reason) from error

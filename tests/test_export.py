@@ -1,0 +1,177 @@
+"""training.export: the two model files of a bundle compute the same, or there is no bundle."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from batchscan.bundle import load_bundle
+from batchscan.card import MODEL_FILES
+from batchscan.errors import BatchscanError, BundleError
+from batchscan.image import decode
+from batchscan.model import open_scorer
+from batchscan.phantom import draw_phantom
+from training.device import open_device
+from training.network import FIVE_BLOCK, Architecture, build
+
+open_device(verbose=False)  # imports TensorFlow quietly, before the lines below do
+
+import keras  # noqa: E402
+from keras import layers  # noqa: E402
+
+from training import export  # noqa: E402
+
+# Keras saves TensorFlow's variables in a way that NumPy is going to change.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+TINY = Architecture("tiny", 24, ((4, 0.0), (6, 0.1), (8, 0.1)), ((8, 0.2),))
+
+
+def randomised(model: Any, seed: int = 0) -> Any:
+    """Give every weight, the moving statistics included, a value that lets signals through."""
+    random = np.random.default_rng(seed)
+    for weight in model.weights:
+        name = weight.path.rsplit("/", 1)[1]
+        if name in ("gamma", "moving_variance"):
+            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+        elif name == "depthwise_kernel":
+            weight.assign(random.normal(0, np.prod(weight.shape[:2]) ** -0.5, weight.shape))
+        elif name.endswith("kernel"):
+            fan_in = np.prod(weight.shape[:-1])
+            weight.assign(random.normal(0, (2 / fan_in) ** 0.5, weight.shape))
+        else:
+            weight.assign(random.uniform(-0.1, 0.1, weight.shape))
+    return model
+
+
+def images(count: int, size: int) -> np.ndarray:
+    """Grey levels of all kinds: dark, bright, and noisy ones, uint8 (count, size, size)."""
+    random = np.random.default_rng(0)
+    levels = random.uniform(0, 255, (count, 1, 1))
+    noise = random.normal(0, 40, (count, size, size))
+    return np.clip(levels + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("architecture", [TINY, FIVE_BLOCK], ids=lambda a: a.name)
+def test_onnx_computes_the_same(architecture: Architecture) -> None:
+    """The exported graph has the contract's input and output, and Keras' scores within 1e-4."""
+    model = randomised(build(architecture))
+    content = export.to_onnx(model)
+    graph = onnx.load_from_string(content).graph
+    shape = [d.dim_param or d.dim_value for d in graph.input[0].type.tensor_type.shape.dim]
+    assert [value.name for value in graph.input] == ["images"]
+    assert shape == ["N", architecture.input_size, architecture.input_size]
+    assert [value.name for value in graph.output] == ["score"]
+    files = {"model.onnx": content, "model.keras": export.to_keras(model)}
+    sample = images(40, architecture.input_size)
+    difference = export.check_parity(files, sample, input_size=architecture.input_size, threads=1)
+    assert difference <= 1e-4
+    scores = open_scorer("onnx", content, input_size=architecture.input_size).score(sample)
+    assert np.ptp(scores) > 0.01, "the scores must differ, or the test could not fail"
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        lambda: [layers.Conv2D(3, 3, strides=2, padding="same", use_bias=False)],
+        lambda: [layers.Conv2D(3, (2, 5), dilation_rate=(2, 1), activation="tanh")],
+        lambda: [layers.SeparableConv2D(5, 3, strides=2, depth_multiplier=2, padding="same")],
+        lambda: [layers.MaxPooling2D(3, strides=2, padding="same")],
+        lambda: [layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()],
+        lambda: [layers.GlobalAveragePooling2D(keepdims=True), layers.SpatialDropout2D(0.5)],
+        lambda: [layers.Rescaling(2.0, offset=-1.0), layers.BatchNormalization()],
+    ],
+)
+def test_onnx_of_each_layer(middle: Callable[[], list[Any]]) -> None:
+    """Strides, dilation, odd padding and the other layers that the exporter knows agree too."""
+    inputs = keras.Input((17, 17, 1))
+    tensor = layers.Rescaling(1 / 255)(inputs)
+    for layer in [*middle(), layers.Flatten(), layers.Dense(1, activation="sigmoid")]:
+        tensor = layer(tensor)
+    model = randomised(keras.Model(inputs, tensor))
+    files = {"model.onnx": export.to_onnx(model), "model.keras": export.to_keras(model)}
+    sample = images(8, 17)
+    assert export.check_parity(files, sample, input_size=17, threads=1) <= 1e-5
+    scores = open_scorer("onnx", files["model.onnx"], input_size=17).score(sample)
+    assert np.ptp(scores) > 0.01, "the scores must differ, or the test could not fail"
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (layers.UpSampling2D(), "UpSampling2D cannot be exported"),
+        (layers.Conv2D(2, 3, activation="gelu"), "activation gelu cannot be exported"),
+        (layers.Conv2D(2, 3, groups=2), "in groups"),
+        (layers.BatchNormalization(scale=False), "only normalisation of channels"),
+        (layers.Dense(3), "only dense layers on flat data"),
+    ],
+)
+def test_onnx_refuses_what_it_does_not_know(layer: Any, message: str) -> None:
+    """A layer that the exporter cannot write is an error, never a wrong network."""
+    inputs = keras.Input((9, 9, 1))
+    tensor = layers.Conv2D(4, 3)(inputs)
+    with pytest.raises(BatchscanError, match=message):
+        export.to_onnx(keras.Model(inputs, layers.Flatten()(layer(tensor))))
+
+
+def test_disagreement_is_an_error() -> None:
+    """Two files that score differently are refused, with the difference."""
+    files = {
+        "model.onnx": export.to_onnx(randomised(build(TINY), seed=1)),
+        "model.keras": export.to_keras(randomised(build(TINY), seed=2)),
+    }
+    with pytest.raises(BatchscanError, match=r"within 0\.0001 on 8 images, found a difference"):
+        export.check_parity(files, images(8, 24), input_size=24, threads=1)
+
+
+def test_keras_file_holds_no_optimizer() -> None:
+    """The Keras file has the weights alone: about 4 bytes for each parameter."""
+    model = build(FIVE_BLOCK)
+    content = export.to_keras(model)
+    assert len(content) < 4.2 * model.count_params()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert b"optimizer" not in archive.read("config.json").lower()
+
+
+def test_keras_file_cannot_run_code(tmp_path: Path) -> None:
+    """A Keras file with a lambda layer, which carries code, is refused, and its code never runs."""
+    ran = tmp_path / "ran"
+    path = str(ran)
+    layer = layers.Lambda(lambda tensor: (open(path, "w").close(), tensor)[1])  # noqa: PTH123
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(1), layer])
+    content = export.to_keras(model)
+    ran.unlink()
+    with pytest.raises(BundleError, match=r"model\.keras cannot be loaded in safe mode") as caught:
+        open_scorer("tensorflow", content, input_size=8)
+    assert "\n" not in str(caught.value)
+    assert not ran.exists()
+    (tmp_path / "model.keras").write_bytes(content)
+    keras.models.load_model(tmp_path / "model.keras", safe_mode=False)
+    assert ran.exists(), "the code must run where it may, or the test could not fail"
+
+
+def test_default_bundle_agrees_on_phantoms() -> None:
+    """Both files of the shipped bundle give the same scores for drawn X-rays, within 1e-4."""
+    random = np.random.default_rng(0)
+    sample = np.stack([draw_phantom(random, number % 2 == 1, 150, 150) for number in range(12)])
+    assert shipped_difference(sample) <= 1e-4
+
+
+def test_default_bundle_agrees_on_real_images(real_images: Path) -> None:
+    """Both files of the shipped bundle give the same scores for real X-rays, within 1e-4."""
+    chosen = sorted(real_images.rglob("*.jpeg"))[::6]
+    sample = np.stack([decode(file.read_bytes(), 150).pixels for file in chosen])
+    assert shipped_difference(sample) <= 1e-4
+
+
+def shipped_difference(sample: np.ndarray) -> float:
+    bundle = load_bundle()
+    files = {name: bundle.model_bytes(runtime) for runtime, name in MODEL_FILES.items()}
+    return export.check_parity(files, sample, input_size=bundle.input_size, threads=1)
