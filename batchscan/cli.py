@@ -135,11 +135,12 @@ def metrics(results: Path, labels: Path | None, **_verbose: bool) -> None:
 @click.option("--batch-size", type=int, default=32, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="For split and weights.")
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
-def train(dataset: Path, out: Path, **options: Any) -> None:
+def train(dataset: Path, out: Path, **options: Any) -> int:
     """Train the network on DATASET and write a model bundle.
 
     DATASET holds folders NORMAL and PNEUMONIA, directly or below train/, with optional val/ and
-    test/. Needs pip install 'batchscan[train]'. Ctrl-C keeps the best epoch so far.
+    test/. Needs pip install 'batchscan[train]'. Ctrl-C ends it early: the bundle then holds the
+    best epoch so far, and the exit code is 130 (143 after SIGTERM).
 
     \b
     Examples:
@@ -149,7 +150,7 @@ def train(dataset: Path, out: Path, **options: Any) -> None:
     _claim_training()
     from training.run import train as train_bundle
 
-    train_bundle(dataset, out, **options)
+    return train_bundle(dataset, out, **options).exit_code
 
 
 @main.command()

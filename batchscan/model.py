@@ -123,7 +123,7 @@ def _open_keras(model: bytes, input_size: int, threads: int, device: str) -> Sco
     network = _load_keras(keras, model)
     place = "/GPU:0" if device == "gpu" else "/CPU:0"
 
-    @tensorflow.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @tensorflow.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def call(batch: Any) -> Any:
         return network(batch, training=False)
 
@@ -144,13 +144,15 @@ def _import_keras(threads: int) -> tuple[Any, Any]:
             "--runtime tensorflow needs TensorFlow, which is not installed: "
             "pip install 'batchscan[train]', or leave the option out to score with ONNX Runtime"
         ) from error
-    for gpu in tensorflow.config.list_physical_devices("GPU"):
-        tensorflow.config.experimental.set_memory_growth(gpu, True)
+    # TensorFloat-32 rounds: a GPU's scores would differ from a CPU's by more than 1e-4.
+    tensorflow.config.experimental.enable_tensor_float_32_execution(False)
     try:
+        for gpu in tensorflow.config.list_physical_devices("GPU"):
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
-        pass  # TensorFlow is already running in this process and keeps the threads it has.
+        pass  # TensorFlow is already at work in this process and stays as it is.
     return tensorflow, keras
 
 

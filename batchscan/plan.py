@@ -84,7 +84,8 @@ class FinishedRows:
         In a folder that could not be read, nobody knows whether it is gone: its row stays.
         """
         path = self._paths[self._row]
-        if any(path.startswith(f"{folder}/") for folder in self._notes.unreadable_folders):
+        unreadable = self._notes.unreadable_folders
+        if any(folder == "" or path.startswith(f"{folder}/") for folder in unreadable):
             self._mark()
         else:
             self._counts.dropped += 1

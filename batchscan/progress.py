@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,12 +15,24 @@ from batchscan.pipeline import Progress
 from batchscan.worker import ShardReport
 
 LINE_SECONDS = 30.0
+_BAR = (
+    "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} images "
+    "[{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+)
 
 
 def open_progress(stream: TextIO | None = None) -> Progress:
     """Choose the display that suits where standard error goes."""
     stream = stream or sys.stderr
-    return BarProgress(stream) if stream.isatty() else LineProgress(stream)
+    return BarProgress(stream) if stream.isatty() and _has_width(stream) else LineProgress(stream)
+
+
+def _has_width(stream: TextIO) -> bool:
+    """Say whether a bar fits: some terminals (containers, CI) claim to have no columns at all."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):
+        return True
 
 
 class BarProgress(Progress):
@@ -27,7 +40,12 @@ class BarProgress(Progress):
 
     def __init__(self, stream: TextIO) -> None:
         self._bar = tqdm(
-            unit=" images", file=stream, dynamic_ncols=True, smoothing=0.1, leave=False
+            bar_format=_BAR,
+            unit=" images",
+            file=stream,
+            dynamic_ncols=True,
+            smoothing=0.1,
+            leave=False,
         )
         self._expected: int | None = None
         self._kept = 0

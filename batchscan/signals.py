@@ -30,6 +30,12 @@ def keep_signals() -> None:
             signal.signal(number, _interrupt)
 
 
+def forget_signals() -> None:
+    """Take a signal that came as dealt with: the command goes on to a good end of its own."""
+    if _received:
+        catch_signals()
+
+
 def check_signals() -> None:
     """Raise `Interrupted` if a signal came whose exception was swallowed on its way."""
     if _received:

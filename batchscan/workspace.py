@@ -154,7 +154,11 @@ class Workspace:
 
     def _refuse_foreign_files(self) -> None:
         """Never delete a file that no run of ours has made."""
-        for entry in self.folder.glob("*"):
+        try:
+            entries = list(self.folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
             if not _OURS.fullmatch(entry.name) or entry.is_dir():
                 raise UsageError(
                     f"{self.folder}: expected a working folder of batchscan, found {entry.name} in "

@@ -4,7 +4,8 @@
 
 Each repeat measures all three, in alternating order; the table shows medians. The steady rate
 leaves start-up and end out: for batchscan it is that between a tenth and nine tenths of the images,
-for the others, whose rate is even, that from the loaded model to the last image. Read the ratios; rates of a shared machine come and go.
+for the others, whose rate is even, that from the loaded model to the last image. Read the ratios:
+the rates of a shared machine come and go.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from batchscan.archive import ListingNotes, list_images, read_image
 from batchscan.bundle import load_bundle
 from batchscan.image import decode
 from batchscan.model import open_scorer
+from batchscan.phantom import draw_archive
 from batchscan.pipeline import Progress
 from batchscan.worker import ShardReport
 
@@ -65,8 +67,6 @@ def _arguments() -> argparse.Namespace:
 def _archive(source: Path | None, folder: Path, images: int) -> Path:
     """Make an archive of `images` links, repeating the source's images as often as needed."""
     if source is None:
-        from batchscan.phantom import draw_archive
-
         source = folder.with_name("phantoms")
         source.mkdir()
         draw_archive(source, images=200)

@@ -38,6 +38,9 @@ FREE = [f"NORMAL/a{number:02d}.jpeg" for number in range(6)]
 GATED = [f"PNEUMONIA/gated{number:02d}.png" for number in range(8)]
 IMAGES = [*FREE, *GATED]
 
+QUICK = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
+"""Settings of the cluster, to see sooner that a node is gone."""
+
 AddNode = Callable[..., Any]
 
 # A GPU that is there would be used in earnest: its worker needs the GPU variant of ONNX Runtime.
@@ -65,6 +68,13 @@ class Scene:
 
     def start(self, *more: str | Path) -> contextlib.AbstractContextManager[Running]:
         return running(*self.arguments(*more), env=environment())
+
+    def reach_the_middle(self, command: Running, *nodes: Any) -> None:
+        """Wait until all is done that can be, and each node has a worker that stands at the gate."""
+        command.wait_for(
+            lambda: len(parts(self.out)) >= len(FREE) and all(map(workers_of, nodes)),
+            "work on all nodes",
+        )
 
     def open_gate(self) -> None:
         (self._plant / "gate").touch()
@@ -114,7 +124,7 @@ def cluster(plant: Path) -> Iterator[Any]:
 
         cluster = Cluster()
         try:
-            cluster.add_node(num_cpus=0, include_dashboard=False)
+            cluster.add_node(num_cpus=0, include_dashboard=False, _system_config=QUICK)
             yield cluster
         finally:
             cluster.shutdown()
@@ -151,14 +161,6 @@ def title(process: psutil.Process) -> str:
     return ""
 
 
-def reach_the_middle(command: Running, *nodes: Any) -> None:
-    """Wait until each of these nodes has a worker that stands before the gate, and no part moves.
-
-    The images that are free come first: so they are all done by then.
-    """
-    command.wait_for(lambda: all(workers_of(node) for node in nodes), "work on all nodes")
-
-
 # ------------------------------------------------------------------- nodes
 
 
@@ -169,13 +171,13 @@ def test_all_nodes_work(
     """Each node's CPU gets a worker, never more; the rows are those of a run without Ray."""
     nodes = [add_node(num_cpus=1), add_node(num_cpus=1)]
     with scene.start(*more) as command:
-        reach_the_middle(command, *nodes)
+        scene.reach_the_middle(command, *nodes)
         assert [len(workers_of(node)) for node in nodes] == [1, 1]
         scene.open_gate()
         assert command.ends() == 0, command.stderr
+        assert command.stderr == ""
     assert rows(scene.out) == calm
     assert set(scene.opened().values()) == {1}
-    assert "Traceback" not in command.stderr
 
 
 def test_fewer_workers_than_nodes(
@@ -203,8 +205,7 @@ def test_lost_node(
     """A node that dies in mid-run costs only the shards that its workers held."""
     stays, dies = add_node(num_cpus=1), add_node(num_cpus=1)
     with scene.start() as command:
-        reach_the_middle(command, stays, dies)
-        command.wait_for(lambda: len(parts(scene.out)) == len(FREE), "the parts of free images")
+        scene.reach_the_middle(command, stays, dies)
         cluster.remove_node(dies, allow_graceful=False)
         command.wait_for(lambda: "a worker died" in command.stderr, "the notice")
         scene.open_gate()
@@ -215,15 +216,17 @@ def test_lost_node(
     assert sum(opened.values()) <= len(IMAGES) + 1, "only what the lost worker had in its hands"
 
 
-def test_last_node_is_replaced(
+def test_no_node_at_all(
     scene: Scene, cluster: Any, add_node: AddNode, calm: list[dict[str, object]]
 ) -> None:
-    """A run whose only node dies says that it waits, and goes on when another one joins."""
-    node = add_node(num_cpus=1)
+    """A run without any CPU says that it waits; it starts, and goes on, as soon as there is one."""
     with scene.start() as command:
-        reach_the_middle(command, node)
-        cluster.remove_node(node, allow_graceful=False)
         command.wait_for(lambda: "waiting: " in command.stderr, "the message")
+        assert "no machine" in command.stderr
+        node = add_node(num_cpus=1)
+        scene.reach_the_middle(command, node)
+        cluster.remove_node(node, allow_graceful=False)
+        command.wait_for(lambda: "a worker died" in command.stderr, "the notice")
         scene.open_gate()
         add_node(num_cpus=1)
         assert command.ends() == 0, command.stderr
@@ -234,21 +237,10 @@ def test_node_that_joins(scene: Scene, add_node: AddNode, calm: list[dict[str, o
     """A node that joins in mid-run gets a worker."""
     first = add_node(num_cpus=1)
     with scene.start() as command:
-        reach_the_middle(command, first)
+        scene.reach_the_middle(command, first)
         second = add_node(num_cpus=1)
-        reach_the_middle(command, first, second)
+        scene.reach_the_middle(command, first, second)
         scene.open_gate()
-        assert command.ends() == 0, command.stderr
-    assert rows(scene.out) == calm
-
-
-def test_nobody_has_a_cpu(scene: Scene, add_node: AddNode, calm: list[dict[str, object]]) -> None:
-    """On a cluster without any CPU a run says what it waits for, and starts when there is one."""
-    scene.open_gate()
-    with scene.start() as command:
-        command.wait_for(lambda: "waiting: " in command.stderr, "the message")
-        assert "no machine" in command.stderr
-        add_node(num_cpus=1)
         assert command.ends() == 0, command.stderr
     assert rows(scene.out) == calm
 
@@ -259,7 +251,7 @@ def test_interrupted_on_a_cluster(
     """SIGTERM ends the run and its workers, though they are stuck; the cluster goes on."""
     node = add_node(num_cpus=2)
     with scene.start() as command:
-        reach_the_middle(command, node)
+        scene.reach_the_middle(command, node)
         workers = workers_of(node)
         command.process.terminate()
         assert command.ends() == 143
@@ -267,9 +259,10 @@ def test_interrupted_on_a_cluster(
     _, alive = psutil.wait_procs(workers, timeout=PATIENCE)
     assert not alive
     assert psutil.pid_exists(node.all_processes["raylet"][0].process.pid)
-    scene.open_gate()
-    again = scene.run()
-    assert again.returncode == 0, again.stderr
+    done = len(parts(scene.out))
+    assert done >= len(FREE)
+    summary = batchscan.scan(scene.archive, scene.out, model=scene.model, workers=0)
+    assert summary.unchanged == done
     assert rows(scene.out) == calm
 
 
@@ -289,8 +282,8 @@ def test_gpu_and_cpu_nodes(scene: Scene, add_node: AddNode, calm: list[dict[str,
         )
         scene.open_gate()
         assert command.ends() == 0, command.stderr
-    assert "GPU" in command.stderr
-    assert "scores on the CPU" in command.stderr
+        assert "GPU" in command.stderr
+        assert "scores on the CPU" in command.stderr
     assert rows(scene.out) == calm
 
 
@@ -354,24 +347,10 @@ def test_taken_cpus(scene: Scene, add_node: AddNode, calm: list[dict[str, object
     assert rows(scene.out) == calm
 
 
-def test_all_cpus_taken(scene: Scene, add_node: AddNode, calm: list[dict[str, object]]) -> None:
-    """While all cores are taken, the run says so; it goes on when one is free."""
-    add_node(num_cpus=1)
-    scene.open_gate()
-    with taken(scene.address, gpus=0, cpus=1) as give_back, scene.start() as command:
-        command.wait_for(lambda: "waiting: " in command.stderr, "the message")
-        assert re.search(r"0 of 1 CPUs", command.stderr)
-        give_back()
-        assert command.ends() == 0, command.stderr
-    assert rows(scene.out) == calm
-
-
 # -------------------------------------------------------- addresses, own Rays
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1:1", "no.such.host.invalid:6379", "nonsense", "auto"]
-)
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no.such.host.invalid:6379", "nonsense"])
 def test_nobody_at_the_address(
     address: str, still_archive: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
@@ -415,21 +394,15 @@ print(summary.counts.scored)
     wait_until(lambda: not seen_workers(node), "the end of the workers")
 
 
-@pytest.mark.parametrize("workers", [None, "5"], ids=["default", "5"])
 def test_one_core(
-    still_archive: Path,
-    tiny_bundle: Path,
-    tmp_path: Path,
-    calm: list[dict[str, object]],
-    workers: str | None,
+    still_archive: Path, tiny_bundle: Path, tmp_path: Path, calm: list[dict[str, object]]
 ) -> None:
-    """On a machine of one core nothing hangs, also with more workers asked for than there are.
+    """On a machine of one core nothing hangs, with more workers asked for than there are, too.
 
     A cluster that the environment speaks of is none of this run's business.
     """
     out = tmp_path / "r.parquet"
-    arguments = ["run", still_archive, "--out", out, "--model", tiny_bundle, "--shard-size", "3"]
-    arguments += ["--workers", workers] if workers else []
+    arguments = ["run", still_archive, "--out", out, "--model", tiny_bundle, "--workers", "4"]
     pinned = "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
     pinned += "os.execv(sys.argv[1], sys.argv[1:])"
     done = subprocess.run(

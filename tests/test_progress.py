@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pty
@@ -226,12 +227,12 @@ def shown_on(terminal: tuple[int, io.TextIOWrapper], clock: Clock) -> str:
     clock.now += LINE_SECONDS
     progress.tick()
     progress.close()
-    stream.flush()
-    os.set_blocking(reading, False)
-    try:
-        return os.read(reading, 1 << 16).decode()
-    except BlockingIOError:
-        return ""
+    stream.close()
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: nothing more will come.
+        while data := os.read(reading, 1 << 16):
+            shown += data
+    return shown.decode()
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

@@ -1,4 +1,4 @@
-"""training.network and training.augmentation: what is trained, and on what."""
+"""training.network, training.augmentation and training.device: what is trained, and on what."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from batchscan.errors import UsageError
 from training.device import open_device
 from training.network import FIVE_BLOCK, build, find_architecture
 
-open_device(verbose=False)  # imports TensorFlow quietly, before the line below does
+open_device(verbose=False)  # imports TensorFlow quietly, before the lines below do
+
+import tensorflow  # noqa: E402
 
 from training import augmentation  # noqa: E402
 
@@ -71,3 +73,33 @@ def test_augmentation_never_mirrors() -> None:
     upper_left, upper_right, lower_left = (part.mean(axis=(1, 2)) for part in quadrants)
     assert np.all(upper_left > upper_right)
     assert np.all(upper_left > lower_left)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [((9, 0), "mixed_float16"), ((7, 0), "mixed_float16"), ((6, 1), "float32"), (None, "float32")],
+)
+def test_gpu_is_used_where_there_is_one(
+    capability: tuple[int, int] | None, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU takes memory as it needs it, and float16 only where it has units for it."""
+    growing = []
+    details = {"device_name": "Some GPU"} | (
+        {} if capability is None else {"compute_capability": capability}
+    )
+    config = tensorflow.config
+    monkeypatch.setattr(config, "list_physical_devices", lambda _kind: ["gpu 0", "gpu 1"])
+    monkeypatch.setattr(config.experimental, "get_device_details", lambda _gpu: details)
+    monkeypatch.setattr(
+        config.experimental, "set_memory_growth", lambda gpu, on: growing.append((gpu, on))
+    )
+    device = open_device(verbose=False)
+    assert (device.name, device.dtype) == ("Some GPU", dtype)
+    assert growing == [("gpu 0", True), ("gpu 1", True)]
+
+
+def test_cpu_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where TensorFlow sees no GPU, the CPU trains in float32."""
+    monkeypatch.setattr(tensorflow.config, "list_physical_devices", lambda _kind: [])
+    device = open_device(verbose=False)
+    assert (device.name, device.dtype) == ("CPU", "float32")

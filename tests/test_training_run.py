@@ -28,9 +28,11 @@ from batchscan.image import decode
 from batchscan.model import open_scorer
 from batchscan.statistics import roc_auc
 from training import network, progress
+from training.dataset import find_dataset
 from training.device import Device, open_device
 from training.network import Architecture
 from training.options import TrainingOptions
+from training.prepare import prepare
 from training.run import TrainingSummary, train
 
 open_device(verbose=False)  # imports TensorFlow quietly, before the lines below do
@@ -304,16 +306,19 @@ def weird(layer: Any) -> np.ndarray:
 
 
 def test_given_sides(tmp_path: Path) -> None:
-    """Given validation and test folders are those that the figures are of."""
+    """Given validation and test folders are used as they are, from the folders to the pixels."""
     sides = {"train": range(12), "val": range(20, 70), "test": range(70, 74)}
     for side, patients in sides.items():
         write_dataset(tmp_path / "data" / side, patients, images_each=1)
-    summary = train(tmp_path / "data", tmp_path / "model", network="tiny", epochs=1)
-    counts = summary.bundle.card["training"]["sides"]
-    assert {side: counts[side]["NORMAL"] for side in counts} == {
-        "train": 12, "validation": 50, "test": 4,
-    }  # fmt: skip
-    assert summary.figures["test"]["accuracy"].n == 8
+    found = find_dataset(tmp_path / "data")
+    data = prepare(found, tmp_path, TrainingOptions("tiny"))
+    for side, folder in (("train", "train"), ("validation", "val"), ("test", "test")):
+        positions = data.split.indices(side)
+        names = [found.images[number].path for number in positions]
+        assert len(names) == 2 * len(sides[folder])
+        assert all(name.startswith(f"{folder}/") for name in names)
+        first = decode((found.root / names[0]).read_bytes(), TINY.input_size).pixels
+        np.testing.assert_array_equal(data.pixels[positions[0]], first)
 
 
 def test_augmentation_stays_out_of_the_bundle(trained: Trained) -> None:
@@ -516,14 +521,22 @@ class Screen(io.StringIO):
 
 
 def test_command_line(tmp_path: Path) -> None:
-    """`batchscan train` trains the article's network; nothing but our own lines is printed."""
+    """`batchscan train` prints only lines of our own; a signal ends it with a whole bundle."""
     data = write_dataset(tmp_path / "data" / "train", range(12), images_each=1)
-    command = [sys.executable, "-m", "batchscan", "train", data.parent, "--out"]
-    done = subprocess.run(
-        [*command, tmp_path / "model", "--epochs", "1"], capture_output=True, text=True
+    command = [sys.executable, "-m", "batchscan", "train", data.parent, "--out", tmp_path / "model"]
+    process = subprocess.Popen(
+        [*command, "--epochs", "999"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert done.returncode == 0, done.stderr
-    ours = ("decod", "train", "validation: ", "test: ", "epoch 1/1: ", "export")
-    assert [line for line in done.stderr.splitlines() if not line.startswith(ours)] == []
-    assert f"in {tmp_path / 'model'}" in done.stdout
-    assert load_bundle(tmp_path / "model").card["network"] == "five-block"
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("epoch 1/999: "):
+            process.terminate()
+    assert process.stdout is not None
+    assert f"in {tmp_path / 'model'}" in process.stdout.read()
+    assert process.wait() in (0, 128 + signal.SIGTERM)
+    ours = ("decod", "train", "validation: ", "test: ", "epoch ", "interrupted: going on", "export")
+    assert [line for line in lines if not line.startswith(ours)] == []
+    card = load_bundle(tmp_path / "model").card
+    assert (card["network"], card["training"]["interrupted"]) == ("five-block", True)

@@ -42,10 +42,15 @@ def open_device(verbose: bool) -> Device:
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    with contextlib.nullcontext() if verbose else _quiet_stderr():
-        import tensorflow
-
-        gpus = tensorflow.config.list_physical_devices("GPU")
+    try:
+        with contextlib.nullcontext() if verbose else _quiet_stderr():
+            import tensorflow
+    except ImportError as error:
+        raise UsageError(
+            f"training needs TensorFlow, which cannot be imported here ({error}): "
+            "pip install 'batchscan[train]'"
+        ) from error
+    gpus = tensorflow.config.list_physical_devices("GPU")
     with contextlib.suppress(RuntimeError):  # this process has used its GPUs: too late to choose
         for gpu in gpus:
             tensorflow.config.experimental.set_memory_growth(gpu, True)

@@ -18,7 +18,7 @@ from typing import Any
 import keras
 
 from batchscan.errors import BatchscanError, Interrupted
-from batchscan.signals import as_interrupted
+from batchscan.signals import as_interrupted, forget_signals
 from training import augmentation, network
 from training.batches import Batches, TrainingImages
 from training.callbacks import MONITOR, Checkpoint, Display, best_epoch
@@ -84,7 +84,7 @@ def _run(
     validation = Batches(images, images.validation, options.batch_size)
     display = Display(options.epochs, len(batches), len(validation))
     try:
-        with as_interrupted():
+        with as_interrupted(lambda _number: None):  # not the end of the command: no last words
             model.fit(
                 batches,
                 validation_data=validation,
@@ -97,6 +97,7 @@ def _run(
         if not checkpoint.history:
             say("interrupted before the first epoch was finished: nothing is written")
             raise
+        forget_signals()
         return stop.exit_code if isinstance(stop, Interrupted) else CTRL_C
     finally:
         display.close()

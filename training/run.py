@@ -83,12 +83,12 @@ def _train(dataset: Path, out: Path, options: TrainingOptions, verbose: bool) ->
     with tempfile.TemporaryDirectory(
         prefix=f".{out.name}.training-", dir=out.parent, ignore_cleanup_errors=True
     ) as place:
+        device = open_device(verbose)  # Before the long part: it may not be there.
         data = prepare(found, Path(place), options)
-        device = open_device(verbose)
         fitted = _fit(data, device, Path(place), options)
         from training.outcome import measure, write
 
-        say("exporting and measuring the network; this is not interrupted")
+        say("exporting and measuring the network; signals wait until it is written")
         with signals_deferred():
             measured = measure(data, fitted, options)
             seconds = time.monotonic() - started
