@@ -18,7 +18,7 @@ import click
 
 from batchscan import scan_job
 from batchscan.errors import BatchscanError, Interrupted, TooManyFailures
-from batchscan.signals import as_interrupted, catch_signals
+from batchscan.signals import as_interrupted, catch_signals, ignore_signals
 from batchscan.version import VERSION
 
 _FOLDER = click.Path(path_type=Path)
@@ -210,7 +210,9 @@ def entry_point() -> NoReturn:
         with contextlib.suppress(AttributeError):  # Not on streams that a test put there.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     catch_signals()
-    sys.exit(_exit_code(sys.argv[1:]))
+    code = _exit_code(sys.argv[1:])
+    ignore_signals()
+    sys.exit(code)
 
 
 def _exit_code(arguments: list[str]) -> int:

@@ -30,6 +30,12 @@ def keep_signals() -> None:
             signal.signal(number, _interrupt)
 
 
+def ignore_signals() -> None:
+    """From now on, at the very end, the exit code stands whatever comes."""
+    for number in _caught:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def forget_signals() -> None:
     """Take a signal that came as dealt with: the command goes on to a good end of its own."""
     if _received:

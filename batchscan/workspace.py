@@ -166,9 +166,9 @@ class Workspace:
                 )
 
     def _remove_if_unused(self) -> None:
-        """Leave no folder behind where a run stopped before it had begun."""
+        """Leave no folder behind where a run stopped before anything was finished."""
         try:
-            if [entry.name for entry in self.folder.iterdir()] == [_LOCK]:
+            if {entry.name for entry in self.folder.iterdir()} <= {_LOCK, _STATE}:
                 shutil.rmtree(self.folder, ignore_errors=True)
         except FileNotFoundError:
             pass
