@@ -70,7 +70,7 @@ class Scene:
         return running(*self.arguments(*more), env=environment())
 
     def reach_the_middle(self, command: Running, *nodes: Any) -> None:
-        """Wait until all is done that can be, and each node has a worker that stands at the gate."""
+        """Wait until all is done that can be, and each node has a worker at the gate."""
         command.wait_for(
             lambda: len(parts(self.out)) >= len(FREE) and all(map(workers_of, nodes)),
             "work on all nodes",

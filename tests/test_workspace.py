@@ -242,6 +242,7 @@ def test_generations(out: Path) -> None:
     """Each start of a run has a number of its own; the run's first start is remembered."""
     with Workspace(out) as workspace:
         first = workspace.begin(IDENTITY, replaces_result=True)
+        (workspace.folder / "g0001-s00000000.parquet").touch()  # Something is finished.
     with Workspace(out) as workspace:
         second = workspace.begin(IDENTITY, replaces_result=False)
     assert (first.generation, second.generation) == (1, 2)
