@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from batchscan.errors import WorkerError
 from batchscan.model import Scorer, open_scorer
@@ -144,6 +145,15 @@ def _device_in_fact(device: str) -> tuple[str, str | None]:
         f"Ray gave a worker on {socket.gethostname()} a GPU, but that machine shows none; it "
         "scores on the CPU (in a container: pass the GPU through)"
     )
+
+
+def committed(job: Job, shard: Shard) -> ShardReport | None:
+    """Report on a shard whose part is on disk, whoever has written it; None if there is none."""
+    file = Path(job.parts, part_name(job.generation, shard.name))
+    if not file.exists():
+        return None
+    score = pq.read_table(file, columns=["score"])["score"]
+    return ShardReport(len(score), score.null_count)
 
 
 def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:

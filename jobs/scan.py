@@ -20,7 +20,15 @@ from batchscan.pipeline import Progress, ScanSummary, run_scan
 from batchscan.plan import taper
 from batchscan.schema import score_table
 from batchscan.shard import Shard, failed_row
-from batchscan.worker import Job, Observer, ShardReport, ShardWorker, commit_part, score_here
+from batchscan.worker import (
+    Job,
+    Observer,
+    ShardReport,
+    ShardWorker,
+    commit_part,
+    committed,
+    score_here,
+)
 
 from .session import ray_session
 
@@ -49,12 +57,13 @@ def _score_on_ray(
         crew.work(shards)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Attempt:
-    """A shard on its way, and how many workers have died under it."""
+    """A shard on its way: how many workers have died under it, and whether it may kill more."""
 
     shard: Shard
     deaths: int = 0
+    suspect: bool = False
 
 
 @dataclass(eq=False)
@@ -67,6 +76,10 @@ class _Hand:
     starting: Any
     ready: bool = False
     queue: deque[tuple[Any, _Attempt]] = field(default_factory=deque)
+
+    def has_suspect(self) -> bool:
+        """Say whether it works on a shard that another worker died of."""
+        return any(attempt.suspect for _, attempt in self.queue)
 
 
 class _Crew:
@@ -82,6 +95,8 @@ class _Crew:
         self._observer = observer
         self._hands: list[_Hand] = []
         self._again: deque[_Attempt] = deque()
+        self._suspects: deque[_Attempt] = deque()
+        self._exhausted = False
         self._failed_starts = 0
         self._next_roll_call = 0.0
         self._next_notice = time.monotonic() + 10.0
@@ -137,13 +152,22 @@ class _Crew:
         """Fill the queues of ready workers; False when there is nothing left to hand out."""
         for depth in range(_QUEUE):
             for hand in self._hands:
-                if not hand.ready or len(hand.queue) > depth:
+                if not hand.ready or len(hand.queue) != depth or hand.has_suspect():
                     continue
-                attempt = self._again.popleft() if self._again else next(source, None)
-                if attempt is None:
-                    return False
-                hand.queue.append((hand.actor.run.remote(attempt.shard), attempt))
-        return True
+                attempt = self._next(source, alone=depth == 0)
+                if attempt is not None:
+                    hand.queue.append((hand.actor.run.remote(attempt.shard), attempt))
+        return bool(self._suspects or self._again) or not self._exhausted
+
+    def _next(self, source: Iterator[_Attempt], *, alone: bool) -> _Attempt | None:
+        """Choose what a worker gets; a suspect goes to an idle one, so that no other is blamed."""
+        if alone and self._suspects:
+            return self._suspects.popleft()
+        if self._again:
+            return self._again.popleft()
+        attempt = next(source, None)
+        self._exhausted = attempt is None
+        return attempt
 
     def _collect(self) -> None:
         """Wait up to a second for something to happen, and deal with all that has."""
@@ -191,20 +215,24 @@ class _Crew:
                 reason = " ".join(str(error).split())
                 raise WorkerError(f"workers die while they start: {reason[:300]}")
             return
-        attempts = [attempt for _, attempt in hand.queue]
-        self._again.extend(attempts[1:])
-        for in_work in attempts[:1]:
-            images = len(in_work.shard.images)
-            self._observer.notice(f"a worker died; its {images:,} images are given to another")
-            in_work.deaths += 1
-            self._retry(in_work)
+        attempts = deque(attempt for _, attempt in hand.queue)
+        while attempts and (report := committed(self._job, attempts[0].shard)):
+            attempts.popleft()  # It was done; only the word of it died with the worker.
+            self._observer.shard_done(report)
+        if attempts:
+            self._retry(attempts.popleft())
+        self._again.extend(attempts)
 
     def _retry(self, attempt: _Attempt) -> None:
         """Give a shard out again; one that keeps killing is halved until the image is found."""
-        if attempt.deaths < _ATTEMPTS:
-            self._again.append(attempt)
-        elif len(attempt.shard.images) > 1:
-            self._again.extend(_Attempt(half) for half in attempt.shard.halves())
+        images = len(attempt.shard.images)
+        self._observer.notice(f"a worker died; its {images:,} images are given to another")
+        deaths = attempt.deaths + 1
+        if deaths < _ATTEMPTS:
+            self._suspects.append(_Attempt(attempt.shard, deaths, suspect=True))
+        elif images > 1:
+            halves = attempt.shard.halves()
+            self._suspects.extend(_Attempt(half, suspect=True) for half in halves)
         else:
             self._give_up(attempt.shard)
 

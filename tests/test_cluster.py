@@ -350,15 +350,22 @@ def test_taken_cpus(scene: Scene, add_node: AddNode, calm: list[dict[str, object
 # -------------------------------------------------------- addresses, own Rays
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "no.such.host.invalid:6379", "nonsense"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "no.such.host.invalid:6379", "nonsense", "auto"]
+)
 def test_nobody_at_the_address(
     address: str, still_archive: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    """An address at which no cluster answers is a usage error of one line that names it."""
+    """An address at which no cluster answers is a usage error of one line that names it.
+
+    So is `auto` where Ray's note of a cluster has outlived that cluster.
+    """
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
     done = run(
         *("run", still_archive, "--out", tmp_path / "r.parquet", "--model", tiny_bundle),
         *("--address", address),
-        env=environment(TMPDIR=tmp_path, RAY_TMPDIR=tmp_path),
+        env=environment(RAY_TMPDIR=tmp_path),
     )
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
