@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -120,9 +121,8 @@ class Workspace:
         while True:
             try:
                 self.folder.mkdir(exist_ok=True)
-                return os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-            except FileNotFoundError:
-                continue  # The folder was removed between the two calls.
+                with contextlib.suppress(FileNotFoundError):  # Removed between the two calls.
+                    return os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
             except OSError as error:
                 raise UsageError(
                     f"{self.folder}: the working folder cannot be created ({error.strerror}); "

@@ -253,6 +253,22 @@ def test_reader_that_goes_away(shop: Shop) -> None:
     assert len(rows(shop.out)) == 12
 
 
+def test_output_that_leads_nowhere(shop: Shop) -> None:
+    """An --out whose folder isn't there, be it behind a link, is code 2, not an endless wait."""
+    shop.out.symlink_to("/nowhere/results.parquet")
+    one_error(shop.scan(), 2, "/nowhere")
+    one_error(shop.scan("--out", "/proc/results.parquet"), 2, "/proc")
+
+
+def test_closed_streams(shop: Shop) -> None:
+    """Started with closed standard streams, as some daemons do, a scan works all the same."""
+    words = " ".join(f"'{word}'" for word in [*COMMAND, *shop.words])
+    command = ["/bin/sh", "-c", f"{words} <&- >&- 2>&-"]
+    done = subprocess.run(command, env=environment(), timeout=PATIENCE, check=False)
+    assert done.returncode == 0
+    assert len(rows(shop.out)) == 12
+
+
 # ----------------------------------------------------------------- metrics
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -103,18 +104,50 @@ def test_completion_is_light(tmp_path: Path) -> None:
     assert "--max-failures" in done.stdout, done.stderr
 
 
-def test_scoring_needs_no_training_package(tmp_path: Path, tiny_bundle: Path) -> None:
-    """A scan, on Ray or without, imports nothing that only training needs."""
-    archive = write_images(tmp_path / "archive", "NORMAL/a.png", "PNEUMONIA/b.jpeg")
+@dataclass(frozen=True)
+class LeanRun:
+    """A scan by someone with an empty home folder, and without the packages that training needs."""
+
+    done: subprocess.CompletedProcess[str]
+    out: Path
+    home: Path
+
+
+@pytest.fixture(scope="module", params=["0", "1"], ids=["without Ray", "on Ray"])
+def lean_run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path
+) -> LeanRun:
+    folder = tmp_path_factory.mktemp("lean")
+    home = folder / "home"
+    home.mkdir()
     barred = ["tensorflow", "keras", "onnx", "matplotlib", "sklearn"]
-    for workers, more in (("0", ["ray"]), ("1", [])):
-        out = tmp_path / f"{workers}.parquet"
-        done = run(
-            *("run", archive, "--out", out, "--model", tiny_bundle, "--workers", workers),
-            env=without_modules(tmp_path / f"none-{workers}", *barred, *more),
-        )
-        assert done.returncode == 0, done.stderr
-        assert {row["status"] for row in rows(out)} == {"scored"}
+    if request.param == "0":
+        barred.append("ray")
+    env = {
+        name: value
+        for name, value in without_modules(folder / "none", *barred).items()
+        # What would keep a library from reporting in a test, but not in earnest.
+        if not name.startswith(("ORT_", "CI", "XDG_", "GITHUB_", "TF_BUILD"))
+    }
+    archive = write_images(folder / "archive", "NORMAL/a.png", "PNEUMONIA/b.jpeg")
+    arguments = ["--out", folder / "r.parquet", "--model", tiny_bundle, "--workers", request.param]
+    done = run("run", archive, *arguments, env={**env, "HOME": str(home)})
+    return LeanRun(done, folder / "r.parquet", home)
+
+
+def test_scoring_needs_no_training_package(lean_run: LeanRun) -> None:
+    """A scan, on Ray or without, imports nothing that only training needs."""
+    assert lean_run.done.returncode == 0, lean_run.done.stderr
+    assert {row["status"] for row in rows(lean_run.out)} == {"scored"}
+
+
+def test_nothing_is_left_in_the_home_folder(lean_run: LeanRun) -> None:
+    """Nothing phones home, nor prepares to: libraries leave no identifier, no queue of events.
+
+    (ONNX Runtime reports to its maker unless told not to; it keeps both below `~/.cache`.)
+    """
+    assert lean_run.done.returncode == 0, lean_run.done.stderr
+    assert {entry.name for entry in lean_run.home.iterdir()} <= {".ray"}  # Ray's own secret.
 
 
 def test_measuring_needs_no_model(tmp_path: Path, tiny_bundle: Path) -> None:
@@ -175,30 +208,6 @@ def test_no_tensorflow_to_train_with(tmp_path: Path, no_tensorflow: dict[str, st
     assert not (tmp_path / "model").exists()
 
 
-def test_nothing_is_left_in_the_home_folder(tmp_path: Path, tiny_bundle: Path) -> None:
-    """Nothing phones home, nor prepares to: libraries leave no identifier, no queue of events.
-
-    (ONNX Runtime reports to its maker unless told not to; it keeps both below `~/.cache`.)
-    """
-    archive = write_images(tmp_path / "archive", "NORMAL/a.png", "PNEUMONIA/b.jpeg")
-    for workers in ("0", "1"):
-        home = tmp_path / f"home-{workers}"
-        home.mkdir()
-        kept = {
-            name: value
-            for name, value in environment(HOME=home).items()
-            # What would keep a library from reporting in a test, but not in earnest.
-            if not name.startswith(("ORT_", "CI", "XDG_", "GITHUB_", "TF_BUILD"))
-        }
-        done = run(
-            *("run", archive, "--out", tmp_path / f"{workers}.parquet"),
-            *("--model", tiny_bundle, "--workers", workers),
-            env=kept,
-        )
-        assert done.returncode == 0, done.stderr
-        assert {entry.name for entry in home.iterdir()} <= {".ray"}  # Ray's own secret.
-
-
 # --------------------------------------------------- names that others use
 
 
@@ -219,8 +228,9 @@ def test_their_packages_are_not_ours(started: str, their_folder: Path, tiny_bund
     """A scan started beside packages named `jobs` and `training` uses ours, on workers, too."""
     script = Path(sysconfig.get_path("scripts")) / "batchscan"
     command = [str(script)] if script.exists() and started == "as a script" else COMMAND
-    env = environment(PYTHONPATH=their_folder) if started == "with a path" else environment()
-    workers = "0" if started == "as a script" else "1"
+    env, workers = environment(), "0"
+    if started == "with a path":
+        env, workers = environment(PYTHONPATH=their_folder), "1"
     done = subprocess.run(
         [*command, "run", "archive", "--out", "r", "--model", tiny_bundle, "--workers", workers],
         cwd=their_folder,

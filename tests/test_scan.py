@@ -262,6 +262,16 @@ def test_names_that_look_alike(desk: Desk) -> None:
     assert desk.scan().unchanged == 2
 
 
+def test_an_archive_of_odd_name(desk: Desk) -> None:
+    """The archive's own path may hold bytes that are no UTF-8."""
+    desk.archive = write_images(desk.folder / "odd-\udcff", "a.jpeg")
+    assert desk.scan().scored_now == 1
+    assert desk.scan().unchanged == 1
+    other = write_images(desk.folder / "odd-\udcfe", "a.jpeg")
+    desk.archive = other
+    refused(desk, "another archive")
+
+
 def test_output_through_a_link(desk: Desk) -> None:
     """An --out that is a link stays one; the files that the summary names are there."""
     write_archive(desk.archive)
