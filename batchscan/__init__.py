@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from batchscan.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from batchscan.pipeline import ScanSummary
+    from batchscan.summary import ScanSummary
 
 __all__ = ["__version__", "scan"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import signal
 import sys
 import traceback
@@ -206,6 +207,7 @@ def completion(shell: str) -> None:
 
 def entry_point() -> NoReturn:
     """Run the command line and exit with the documented code."""
+    _provide_streams()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # Not on streams that a test put there.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -213,6 +215,17 @@ def entry_point() -> NoReturn:
     code = _exit_code(sys.argv[1:])
     ignore_signals()
     sys.exit(code)
+
+
+def _provide_streams() -> None:
+    """Open what a daemon has closed: else a result's file could get the number of an output."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _exit_code(arguments: list[str]) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from batchscan.archive import Selection, check_archive
+from batchscan.archive import Selection, check_archive, display_path
 from batchscan.errors import UsageError
 from batchscan.model import RUNTIMES
 
@@ -88,7 +89,10 @@ class ScanConfig:
         """Return the options in JSON's types, for the record in the result."""
         options = asdict(self) | {"max_failures": self.max_failures.text}
         del options["verbose"]
-        return {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
+        return {
+            name: display_path(str(value)) if isinstance(value, Path) else value
+            for name, value in options.items()
+        }
 
     def _check_numbers(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -102,7 +106,10 @@ class ScanConfig:
 def _check_output(out: Path) -> None:
     if out.is_dir():
         raise UsageError(f"{out}: expected a file name such as results.parquet, found a folder")
-    if not out.parent.is_dir():
+    folder = Path(os.path.realpath(out)).parent
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: the folder for the results does not exist; create it first")
+    if display_path(str(out)) != str(out):
         raise UsageError(
-            f"{out.parent}: the folder for the results does not exist; create it first"
+            f"{display_path(str(out))}: expected a name in UTF-8, found other bytes; choose another"
         )

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from batchscan.errors import LabelError, UsageError
+from batchscan.errors import BatchscanError, LabelError, UsageError
 from batchscan.labels import LabelLookup, LabelTable
 from batchscan.outcomes import Outcomes, select_outcomes
 from batchscan.schema import SCORED
@@ -214,7 +214,7 @@ def write_metrics(
 ) -> None:
     """Write figures as Parquet, whole or not at all; `provenance` becomes the footer `batchscan`.
 
-    Raises `UsageError` if the file cannot be written.
+    Raises `BatchscanError` if the file cannot be written.
     """
     rows = list(metrics)
     columns = {name: [getattr(row, name) for row in rows] for name in METRICS_SCHEMA.names}
@@ -231,9 +231,9 @@ def write_metrics(
         finally:
             partial.unlink(missing_ok=True)
     except OSError as problem:
-        raise UsageError(
-            f"{path}: the metrics cannot be written ({problem.strerror or problem}); "
-            "check the folder and its free space"
+        raise BatchscanError(
+            f"{path}: the metrics cannot be written ({problem.strerror or problem}); make room "
+            "there, then run the same command again"
         ) from problem
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscan.archive import ListingNotes, list_images
+from batchscan.archive import ListingNotes, display_path, list_images
 from batchscan.bundle import Bundle, load_bundle
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, BundleError, NoImagesFound
@@ -27,6 +27,7 @@ from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
 from batchscan.metrics import MetricsReport, metrics_from_result, write_metrics
+from batchscan.observer import Observer, Progress, ShardReport, WorkerFacts
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.provenance import host_facts, identity_of, refuse_difference, software_record
 from batchscan.results import (
@@ -42,55 +43,11 @@ from batchscan.results import (
 from batchscan.schema import RESULT_SCHEMA
 from batchscan.shard import Shard
 from batchscan.signals import check_signals
-from batchscan.worker import Job, Observer, ShardReport, WorkerFacts
+from batchscan.summary import ScanSummary
+from batchscan.worker import Job
 from batchscan.workspace import Identity, RunState, Workspace
 
 Dispatch = Callable[[Job, bytes, Iterator[Shard], Observer], None]
-
-
-@dataclass(frozen=True)
-class ScanSummary:
-    """What a scan did, and what its result holds."""
-
-    out: Path
-    metrics_out: Path | None
-    model: str
-    threshold: float
-    counts: Counts
-    scored_now: int
-    unchanged: int
-    dropped: int
-    seconds: float
-    notes: ListingNotes
-    unmatched_labels: tuple[int, tuple[str, ...]]
-    positive_class: str
-    metrics: MetricsReport | None
-    too_many_failures: bool
-
-
-class Progress(Observer):
-    """An observer that also learns how much there is; this one says nothing."""
-
-    def expect(self, images: int) -> None:
-        """About this many images are in the archive."""
-
-    def kept(self, images: int) -> None:
-        """So many images are finished from earlier runs."""
-
-    def worker_ready(self, facts: WorkerFacts) -> None:
-        """A worker has loaded the model."""
-
-    def shard_done(self, report: ShardReport) -> None:
-        """A shard's part is committed."""
-
-    def notice(self, text: str) -> None:
-        """Something happened that a person should know now."""
-
-    def tick(self) -> None:
-        """Called about once a second while the run lasts."""
-
-    def close(self) -> None:
-        """The scoring is over, or was interrupted."""
 
 
 @dataclass
@@ -206,7 +163,7 @@ class _Scan:
 
     def _begin(self) -> RunState:
         """Refuse what does not belong together, then record the start."""
-        identity = Identity(self._root, self._bundle.digest, PREPROCESSING)
+        identity = Identity(display_path(self._root), self._bundle.digest, PREPROCESSING)
         earlier = self._workspace.state()
         replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
         if self._workspace.out.exists():
@@ -313,7 +270,7 @@ class _Scan:
     def _footer(self, state: RunState) -> dict[str, Any]:
         return software_record(self._bundle) | {
             "threshold": self._threshold,
-            "archive": self._root,
+            "archive": display_path(self._root),
             "options": self._config.options(),
             "host": host_facts() | {"providers": sorted(self._tally.providers)},
             "started": state.started,

@@ -11,8 +11,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from batchscan.pipeline import Progress
-from batchscan.worker import ShardReport
+from batchscan.observer import Progress, ShardReport
 
 LINE_SECONDS = 30.0
 _BAR = (
@@ -40,7 +39,6 @@ class BarProgress(Progress):
 
     def __init__(self, stream: TextIO) -> None:
         self._bar = tqdm(
-            bar_format=_BAR,
             unit=" images",
             file=stream,
             dynamic_ncols=True,
@@ -72,6 +70,7 @@ class BarProgress(Progress):
     def tick(self) -> None:
         """Show that the run is alive, also while no shard ends."""
         if self._expected is not None:
+            self._bar.bar_format = _BAR
             self._bar.total = max(self._expected - self._kept, self._bar.n)
         self._bar.refresh()
 

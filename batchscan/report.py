@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchscan.metrics_table import render_metrics
-from batchscan.pipeline import ScanSummary
+from batchscan.summary import ScanSummary
 
 _SHOWN = 5
 

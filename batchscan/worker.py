@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 
 from batchscan.errors import WorkerError
 from batchscan.model import Scorer, open_scorer
+from batchscan.observer import Observer, ShardReport, WorkerFacts
 from batchscan.results import part_name, write_part
 from batchscan.shard import Shard, score_shard
 
@@ -37,40 +37,6 @@ class Job:
     generation: int
     runtime: str
     input_size: int
-
-
-@dataclass(frozen=True)
-class WorkerFacts:
-    """Where a worker runs and what its network runs on."""
-
-    host: str
-    process: int
-    provider: str
-    warning: str | None = None
-
-
-@dataclass(frozen=True)
-class ShardReport:
-    """What became of a shard."""
-
-    images: int
-    failed: int
-
-
-class Observer(Protocol):
-    """Whoever wants to know how a run goes."""
-
-    def worker_ready(self, facts: WorkerFacts) -> None:
-        """A worker has loaded the model."""
-
-    def shard_done(self, report: ShardReport) -> None:
-        """A shard's part is committed."""
-
-    def notice(self, text: str) -> None:
-        """Something happened that a person should know now."""
-
-    def tick(self) -> None:
-        """Called about once a second while the run lasts."""
 
 
 class ShardWorker:

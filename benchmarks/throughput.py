@@ -29,9 +29,8 @@ from batchscan.archive import ListingNotes, list_images, read_image
 from batchscan.bundle import load_bundle
 from batchscan.image import decode
 from batchscan.model import open_scorer
+from batchscan.observer import Progress, ShardReport
 from batchscan.phantom import draw_archive
-from batchscan.pipeline import Progress
-from batchscan.worker import ShardReport
 
 PROCESSES = len(os.sched_getaffinity(0))
 CHUNK = 256

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from batchscan.archive import file_state
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, ImageFailure, WorkerError
-from batchscan.pipeline import Progress, ScanSummary, run_scan
+from batchscan.observer import Observer, Progress, ShardReport
+from batchscan.pipeline import run_scan
 from batchscan.plan import taper
 from batchscan.schema import score_table
 from batchscan.shard import Shard, failed_row
+from batchscan.summary import ScanSummary
 from batchscan.worker import (
     Job,
-    Observer,
-    ShardReport,
     ShardWorker,
     commit_part,
     committed,

@@ -35,9 +35,10 @@ from batchscan.bundle import write_bundle
 from batchscan.config import ScanConfig
 from batchscan.errors import NoImagesFound, UsageError, WorkerError
 from batchscan.image import PREPROCESSING
+from batchscan.observer import Observer, ShardReport
 from batchscan.pipeline import run_scan
 from batchscan.shard import Shard
-from batchscan.worker import Job, Observer, ShardReport, ShardWorker
+from batchscan.worker import Job, ShardWorker
 
 FREE = [f"NORMAL/a{number:02d}.jpeg" for number in range(8)]
 GATED = [f"PNEUMONIA/gated{number:02d}.jpeg" for number in range(6)]

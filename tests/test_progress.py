@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from batchscan.pipeline import Progress
+from batchscan.observer import Progress, ShardReport, WorkerFacts
 from batchscan.progress import LINE_SECONDS, BarProgress, LineProgress, open_progress
-from batchscan.worker import ShardReport, WorkerFacts
 
 
 class Clock:

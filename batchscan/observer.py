@@ -1,0 +1,65 @@
+"""Who watches a run, and what there is to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class WorkerFacts:
+    """Where a worker runs and what its network runs on."""
+
+    host: str
+    process: int
+    provider: str
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of a shard."""
+
+    images: int
+    failed: int
+
+
+class Observer(Protocol):
+    """Whoever wants to know how a run goes."""
+
+    def worker_ready(self, facts: WorkerFacts) -> None:
+        """A worker has loaded the model."""
+
+    def shard_done(self, report: ShardReport) -> None:
+        """A shard's part is committed."""
+
+    def notice(self, text: str) -> None:
+        """Something happened that a person should know now."""
+
+    def tick(self) -> None:
+        """Called about once a second while the run lasts."""
+
+
+class Progress(Observer):
+    """An observer that also learns how much there is; this one says nothing."""
+
+    def expect(self, images: int) -> None:
+        """About this many images are in the archive."""
+
+    def kept(self, images: int) -> None:
+        """So many images are finished from earlier runs."""
+
+    def worker_ready(self, facts: WorkerFacts) -> None:
+        """A worker has loaded the model."""
+
+    def shard_done(self, report: ShardReport) -> None:
+        """A shard's part is committed."""
+
+    def notice(self, text: str) -> None:
+        """Something happened that a person should know now."""
+
+    def tick(self) -> None:
+        """Called about once a second while the run lasts."""
+
+    def close(self) -> None:
+        """The scoring is over, or was interrupted."""

@@ -1,0 +1,30 @@
+"""What is left to say when a scan is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchscan.archive import ListingNotes
+from batchscan.metrics import MetricsReport
+from batchscan.results import Counts
+
+
+@dataclass(frozen=True)
+class ScanSummary:
+    """What a scan did, and what its result holds."""
+
+    out: Path
+    metrics_out: Path | None
+    model: str
+    threshold: float
+    counts: Counts
+    scored_now: int
+    unchanged: int
+    dropped: int
+    seconds: float
+    notes: ListingNotes
+    unmatched_labels: tuple[int, tuple[str, ...]]
+    positive_class: str
+    metrics: MetricsReport | None
+    too_many_failures: bool
