@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn import metrics as reference
 
-from batchscan.errors import LabelError, UsageError
+from batchscan.errors import BatchscanError, LabelError, UsageError
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelTable
 from batchscan.metrics import (
@@ -497,7 +497,7 @@ def test_metrics_file_that_cannot_be_written(tmp_path: Path) -> None:
     """If the metrics can't be written, an older file stays as it was, and nothing half-written."""
     (tmp_path / "folder.parquet").mkdir()
     for path in (tmp_path / "absent" / "m.parquet", tmp_path / "folder.parquet"):
-        with pytest.raises(UsageError, match="the metrics cannot be written"):
+        with pytest.raises(BatchscanError, match="the metrics cannot be written"):
             write_metrics([], path)
     assert [file.name for file in tmp_path.iterdir()] == ["folder.parquet"]
 
