@@ -167,9 +167,8 @@ class _Scan:
         earlier = self._workspace.state()
         replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
         if self._workspace.out.exists():
-            footer = read_footer(
-                self._workspace.out
-            )  # Also with --fresh: never replace a foreign file.
+            # Also with --fresh: never replace a file that is no result of ours.
+            footer = read_footer(self._workspace.out)
             if not replaces:
                 refuse_difference(self._workspace.out, identity_of(footer), identity)
         if self._config.fresh or earlier is None:
@@ -268,6 +267,13 @@ class _Scan:
         return {name: found[name] for name in found.column_names}
 
     def _footer(self, state: RunState) -> dict[str, Any]:
+        """Make the record of a result whose rows are all written, and checked to be all."""
+        expected = self._plan.planned + self._plan.kept
+        if self._counts.found != expected:
+            raise BatchscanError(
+                f"{self._workspace.folder}: expected parts with {expected:,} rows, found "
+                f"{self._counts.found:,}: some were damaged or removed; run the same command again"
+            )
         return software_record(self._bundle) | {
             "threshold": self._threshold,
             "archive": display_path(self._root),

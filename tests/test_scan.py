@@ -25,9 +25,11 @@ from tiny_bundle import write_tiny_bundle
 
 import batchscan
 from batchscan.bundle import load_bundle
-from batchscan.errors import BundleError, LabelError, NoImagesFound, UsageError
+from batchscan.errors import BatchscanError, BundleError, LabelError, NoImagesFound, UsageError
 from batchscan.image import decode
-from batchscan.pipeline import ScanSummary
+from batchscan.pipeline import _Scan
+from batchscan.summary import ScanSummary
+from batchscan.workspace import RunState
 
 COLUMNS = {
     "path": pa.string(),
@@ -738,3 +740,23 @@ def test_every_image_failed(desk: Desk) -> None:
     assert [row["failure"] for row in rows(desk.out)] == ["not_an_image"] * 2
     write_images(desk.archive, "c.jpeg")
     assert not desk.scan().too_many_failures
+
+
+def test_missing_part(tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that is lost before the merge is missed: no result that is short of rows appears."""
+    archive = write_images(tmp_path / "archive", *(f"NORMAL/{number}.png" for number in range(9)))
+    out = tmp_path / "results.parquet"
+    merge = _Scan._merge
+
+    def lose_one_and_merge(scan: _Scan, state: RunState) -> None:
+        sorted(out.with_name("results.parquet.work").glob("g*.parquet"))[0].unlink()
+        merge(scan, state)
+
+    options: dict[str, Any] = {"model": tiny_bundle, "workers": 0, "shard_size": 2}
+    with monkeypatch.context() as patch:
+        patch.setattr(_Scan, "_merge", lose_one_and_merge)
+        with pytest.raises(BatchscanError, match="expected parts with 9 rows, found 7"):
+            batchscan.scan(archive, out, **options)
+    assert not out.exists()
+    summary = batchscan.scan(archive, out, **options)
+    assert (summary.counts.found, summary.scored_now) == (9, 2)
