@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -331,34 +331,19 @@ def test_shard_sizes(calm: Desk, desk: Desk, options: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(("workers", "shard_size"), [(1, 256), (2, 1)])
 def test_ray_workers(calm: Desk, desk: Desk, workers: int, shard_size: int) -> None:
-    """Workers on Ray, one or several, give the rows of a run without Ray, to the bit."""
+    """Workers on Ray, one or several, give the rows of a run without Ray, to the bit.
+
+    A program may call from another thread than its main one, and more than once.
+    """
     import ray
 
     desk.archive = calm.archive
-    summary = desk.scan(workers=workers, shard_size=shard_size)
-    assert summary.scored_now == len(SCORED)
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(desk.scan, workers=workers, shard_size=shard_size)
+        assert call.result().scored_now == len(SCORED)
     assert rows(desk.out) == rows(calm.out)
     assert desk.beside() == {"results.parquet", "results.metrics.parquet"}
     assert not ray.is_initialized()
-
-
-def test_a_ray_of_the_caller(calm: Desk, desk: Desk) -> None:
-    """A Ray that the caller has started is used and left running, also from another thread."""
-    import ray
-
-    desk.archive = calm.archive
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        desk.scan(shard_size=4)
-        first = rows(desk.out)
-        thread = threading.Thread(target=desk.scan, kwargs={"fresh": True, "workers": 1})
-        thread.start()
-        thread.join()
-        assert ray.is_initialized()
-        assert ray.get(ray.remote(num_cpus=2)(lambda: 7).remote()) == 7, "the CPUs are free again"
-    finally:
-        ray.shutdown()
-    assert first == rows(desk.out) == rows(calm.out)
 
 
 # ------------------------------------------------------------------- labels
