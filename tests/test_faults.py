@@ -163,11 +163,12 @@ def to_group(command: Running, number: int) -> None:
 
 
 def to_everybody(command: Running, number: int) -> None:
-    """Signal as systemd and Slurm do on a stop: every process of the job."""
-    for process in command.family():
+    """Signal as systemd and Slurm do on a stop: every process of the job, oldest first."""
+    family = sorted(command.family(), key=lambda process: process.pid)
+    command.process.send_signal(number)
+    for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-    command.process.send_signal(number)
 
 
 @pytest.mark.parametrize(
@@ -192,10 +193,10 @@ def test_signals(
         scene.reach_the_middle(command)
         send(command, number)
         assert command.ends() == 128 + number  # With the gate still closed.
-        last = command.stderr.strip().splitlines()[-1]
-        assert number.name in last
-        assert str(scene.out) in last
-        assert "run the same command again" in last
+        (hint,) = [line for line in command.stderr.splitlines() if "interrupted" in line]
+        assert number.name in hint
+        assert str(scene.out) in hint
+        assert "run the same command again" in hint
         assert "Traceback" not in command.stderr
         command.all_gone()
     assert not scene.out.exists()
