@@ -20,5 +20,5 @@ def measure_result(results: Path, labels: Path | None = None) -> tuple[MetricsRe
         )
     report = metrics_from_result(results, table)
     path = metrics_path(results)
-    write_metrics(report.metrics, path, footer)
+    write_metrics(report.metrics, path, footer | {"labels": str(labels) if labels else None})
     return report, path

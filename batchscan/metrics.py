@@ -237,6 +237,16 @@ def write_metrics(
         ) from problem
 
 
+def remove_stale_metrics(path: Path) -> None:
+    """Remove the figures of an earlier scan, but none from a label file that came later."""
+    try:
+        footer = json.loads((pq.read_schema(path).metadata or {})[b"batchscan"])
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return  # There is none, or it is not ours.
+    if not footer.get("labels"):
+        path.unlink()
+
+
 def _flat(column: pa.ChunkedArray) -> pa.Array:
     flat = column.combine_chunks()
     return pa.concat_arrays(flat.chunks) if isinstance(flat, pa.ChunkedArray) else flat

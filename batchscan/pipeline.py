@@ -26,7 +26,12 @@ from batchscan.errors import BatchscanError, BundleError, NoImagesFound
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
-from batchscan.metrics import MetricsReport, metrics_from_result, write_metrics
+from batchscan.metrics import (
+    MetricsReport,
+    metrics_from_result,
+    remove_stale_metrics,
+    write_metrics,
+)
 from batchscan.observer import Observer, Progress, ShardReport, WorkerFacts
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.provenance import host_facts, identity_of, refuse_difference, software_record
@@ -175,7 +180,8 @@ class _Scan:
             self._workspace.discard()
         else:
             refuse_difference(self._workspace.folder, earlier.identity, identity)
-        return self._workspace.begin(identity, replaces_result=replaces)
+        after = earlier.generation if earlier else 0
+        return self._workspace.begin(identity, replaces_result=replaces, after=after)
 
     def _score(self, state: RunState, dispatch: Dispatch) -> None:
         """Score what is not finished yet. Without anything to do, no worker is started."""
@@ -288,7 +294,7 @@ class _Scan:
         """Write the metrics beside the result where labels exist; stale ones go."""
         path = metrics_path(self._config.out)
         if not self._counts.labelled:
-            path.unlink(missing_ok=True)
+            remove_stale_metrics(path)
             return None
         report = metrics_from_result(self._workspace.out)
         write_metrics(report.metrics, path, read_footer(self._workspace.out))

@@ -98,7 +98,9 @@ def part_sources(folder: Path, *, only: int | None = None) -> list[Source]:
             continue
         try:
             first = pq.read_schema(file).metadata[_FIRST_KEY].decode()
-        except (pa.ArrowException, OSError, KeyError, TypeError):
+        except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+            if getattr(error, "errno", None):
+                raise  # The storage fails; the part may be sound.
             file.unlink()  # A crash of the machine can leave a file without its content.
             continue
         sources.append(Source(first, generation, partial(_load_part, file)))

@@ -92,12 +92,16 @@ class Workspace:
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
 
-    def begin(self, identity: Identity, *, replaces_result: bool) -> RunState:
-        """Record that a run starts, or goes on where another stopped."""
+    def begin(self, identity: Identity, *, replaces_result: bool, after: int = 0) -> RunState:
+        """Record that a run starts, or goes on where another stopped.
+
+        Its generation is higher than `after` and than that of any state found: a late worker of an
+        earlier run must not write over the parts of this one.
+        """
         earlier = self.state()
         state = RunState(
             identity,
-            generation=earlier.generation + 1 if earlier else 1,
+            generation=max(after, earlier.generation if earlier else 0) + 1,
             started=earlier.started if earlier else datetime.now(UTC).isoformat(),
             replaces_result=replaces_result,
         )

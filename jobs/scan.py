@@ -133,10 +133,13 @@ class _Crew:
         """Start one worker: on a GPU where the node has any, else on a CPU core."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+        # Where only some workers are wanted, they need not wait for a node that others have filled.
+        spill = self._limit is not None
+        place = NodeAffinitySchedulingStrategy(node, soft=spill, _spill_on_unavailable=spill)
         options: dict[str, Any] = {
             "num_cpus": min(1, cpus),
             "num_gpus": min(1, gpus),
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=node, soft=False),
+            "scheduling_strategy": place,
             "max_restarts": 0,
         }
         threads = max(2, cpus // gpus) if gpus else 1
