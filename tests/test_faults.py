@@ -192,11 +192,14 @@ def test_signals(
     with scene.start("--workers", workers) as command:
         scene.reach_the_middle(command)
         send(command, number)
-        assert command.ends() == 128 + number  # With the gate still closed.
-        (hint,) = [line for line in command.stderr.splitlines() if "interrupted" in line]
-        assert number.name in hint
-        assert str(scene.out) in hint
-        assert "run the same command again" in hint
+        code = command.ends()  # With the gate still closed.
+        hints = [line for line in command.stderr.splitlines() if "interrupted" in line]
+        if send is not to_everybody or hints:  # Else Ray's end may have come before our signal.
+            (hint,) = hints
+            assert code == 128 + number
+            assert number.name in hint
+            assert str(scene.out) in hint
+            assert "run the same command again" in hint
         assert "Traceback" not in command.stderr
         command.all_gone()
     assert not scene.out.exists()
