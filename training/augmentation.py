@@ -1,51 +1,262 @@
 """Random changes that a chest X-ray could have had anyway; applied while training, never after.
 
-A child lies a little turned, off centre, nearer or farther, and exposure and film differ: small
-rotations, shifts, zooms, brightness and contrast. No flips: mirrored, the heart lies on the right
-(situs inversus, about 1 in 10,000), and upside down no chest is X-rayed. What moves in from outside
-is black, as beyond the collimator.
+The training images of one class can differ from the other's in ways that have nothing to do with
+the lungs: how far the child stands from the detector, how the film is exposed, how much the file was
+shrunk and compressed, which letters are on it. A network learns whatever separates the classes, so
+each of these is varied here, for every image anew, more widely than it varies between the classes.
+What stays is anatomy.
+
+Every change takes and returns grey levels as float32 (B, S, S, 1), 0 to 1, and draws its random
+numbers from one Keras seed generator: the numbers follow from the seed, and the generator's state
+is a variable, which a checkpoint can hold. All is written with `keras.ops`, so that it runs on the
+device that trains, whatever the backend.
+
+`flip` is the one change that anatomy forbids in earnest: mirrored, the heart lies on the right
+(situs inversus, about 1 in 10,000). Pneumonia knows no side, and what is learned from one lung then
+holds for both; whether that pays was measured (docs/training.md).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-ROTATION = 10 / 360  # of a full turn: up to 10 degrees either way
-SHIFT = 0.05  # of the width and of the height
-ZOOM = 0.1  # of the size
-BRIGHTNESS = 0.1  # of the whole grey range
-CONTRAST = 0.2  # of the distance of each pixel from the image's mean
+import keras
+import numpy as np
+from keras import ops
+
+Change = Callable[["Random", Any], Any]
+
+ROTATION = 0.2  # radians: up to 11 degrees either way
+SHEAR = 0.1
+SHIFT = 0.08  # of the size
+ZOOM = 0.3  # of the logarithm: from 0.74 to 1.35
+ASPECT = 0.15  # of the logarithm, width against height
+JPEG_LUMINANCE = np.array(  # quantisation at quality 50: ITU-T T.81 (1992), table K.1
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ],
+    dtype=np.float32,
+)
 
 
-def build(seed: int) -> Any:
-    """Return a Keras model: grey levels (B, S, S, 1), 0 to 255 -> the same shape and range.
+class Random:
+    """Random numbers for a batch: one for each image, shaped to be combined with (B, S, S, 1)."""
 
-    Without `training=True` it changes nothing. `seed` makes its random numbers repeatable.
+    def __init__(self, seed: int) -> None:
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def uniform(self, images: Any, low: float, high: float) -> Any:
+        """Return float32 (B, 1, 1, 1), `low` to `high`."""
+        shape = (ops.shape(images)[0], 1, 1, 1)
+        return keras.random.uniform(shape, low, high, dtype="float32", seed=self.generator)
+
+    def sometimes(self, images: Any, chance: float) -> Any:
+        """Return float32 (B, 1, 1, 1), 1 with this chance and else 0."""
+        return ops.cast(self.uniform(images, 0, 1) < chance, "float32")
+
+    def noise(self, images: Any) -> Any:
+        """Return normally distributed float32 (B, S, S, 1), mean 0, deviation 1."""
+        return keras.random.normal(ops.shape(images), dtype="float32", seed=self.generator)
+
+
+def move(random: Random, images: Any) -> Any:
+    """Turn, shear, zoom, stretch and shift; what comes in from outside is black."""
+    return _transform(random, images, 1.0)
+
+
+def flip(random: Random, images: Any) -> Any:
+    """Mirror left and right, every other image."""
+    mirrored = random.sometimes(images, 0.5)
+    return mirrored * ops.flip(images, axis=2) + (1 - mirrored) * images
+
+
+def tone(random: Random, images: Any) -> Any:
+    """Change the curve from exposure to grey: gamma, an s-shape, contrast, brightness."""
+    gamma = ops.exp(random.uniform(images, -0.5, 0.5))
+    levels = ops.power(images + 1e-6, gamma)
+    levels = levels + random.uniform(images, -0.7, 0.7) * ops.sin(2 * np.pi * levels) / (2 * np.pi)
+    contrast = ops.exp(random.uniform(images, -0.4, 0.4))
+    return ops.clip((levels - 0.5) * contrast + 0.5 + random.uniform(images, -0.15, 0.15), 0, 1)
+
+
+def sharpness(random: Random, images: Any) -> Any:
+    """Blur, as by a larger focus or a smaller copy, or sharpen, as viewers and scanners do."""
+    half = _smaller_and_back(images, 2)
+    amount = random.uniform(images, -1.0, 1.5)  # below 0 sharper
+    return ops.clip(images + ops.minimum(amount, 1.0) * (half - images), 0, 1)
+
+
+def coarseness(random: Random, images: Any) -> Any:
+    """Shrink some images to a third and enlarge them again."""
+    amount = random.sometimes(images, 0.25) * random.uniform(images, 0.3, 1.0)
+    return images + amount * (_smaller_and_back(images, 3) - images)
+
+
+def noise(random: Random, images: Any) -> Any:
+    """Add grain to every other image, up to 0.04 of the grey range."""
+    amount = random.sometimes(images, 0.5) * random.uniform(images, 0, 0.04)
+    return ops.clip(images + amount * random.noise(images), 0, 1)
+
+
+def jpeg(random: Random, images: Any) -> Any:
+    """Quantise as JPEG does (ITU-T T.81), every other image, at quality 15 to 90."""
+    quality = random.uniform(images, 15, 90)
+    scale = ops.where(quality < 50, 50 / quality, 2 - quality / 50)
+    chosen = random.sometimes(images, 0.5)
+    return chosen * _quantise(images, scale) + (1 - chosen) * images
+
+
+def frame(random: Random, images: Any) -> Any:
+    """Darken towards the corners, or close the collimator in on some of the four sides."""
+    size = images.shape[1]
+    place = ops.reshape(ops.linspace(-1.0, 1.0, size), (1, size, 1, 1))
+    across = ops.transpose(place, (0, 2, 1, 3))
+    vignette = random.sometimes(images, 0.3) * random.uniform(images, -0.2, 0.4)
+    images = images * (1 - vignette * (place**2 + across**2) / 2)
+    inside: Any = 1.0
+    for line in (place, -place, across, -across):
+        edge = 1 - random.sometimes(images, 0.2) * random.uniform(images, 0.02, 0.25)
+        inside = inside * ops.cast(line < edge, "float32")
+    return ops.clip(images * inside, 0, 1)
+
+
+def patches(random: Random, images: Any) -> Any:
+    """Cover places with even rectangles, and paste blocky marks like letters, up to three each."""
+    for _ in range(2):
+        images = _stamp(random, images, fill=0.5, cell=(0.01, 0.035), chance=0.4)
+    return _stamp(random, images, fill=1.1, cell=(0.02, 0.07), chance=0.5)
+
+
+CHANGES: dict[str, Change] = {
+    "move": move,
+    "flip": flip,
+    "tone": tone,
+    "sharpness": sharpness,
+    "coarseness": coarseness,
+    "noise": noise,
+    "jpeg": jpeg,
+    "frame": frame,
+    "patches": patches,
+}
+"""In the order in which they are applied: first the patient, then the exposure, then the file."""
+
+
+class Augmentation(keras.layers.Layer):  # type: ignore[misc]
+    """Grey levels uint8 or float (B, S, S, 1), 0 to 255 -> float32 of the same shape and range.
+
+    It changes nothing unless `training` is true.
     """
-    import keras
-    from keras import layers
 
-    outside = {"fill_mode": "constant", "fill_value": 0.0, "dtype": "float32"}
-    levels = {"value_range": (0, 255), "dtype": "float32"}
-    return keras.Sequential(
-        [
-            layers.RandomRotation(ROTATION, seed=seed, **outside),
-            layers.RandomTranslation(SHIFT, SHIFT, seed=seed + 1, **outside),
-            layers.RandomZoom(ZOOM, seed=seed + 2, **outside),
-            layers.RandomBrightness(BRIGHTNESS, seed=seed + 3, **levels),
-            layers.RandomContrast(CONTRAST, seed=seed + 4, **levels),
-        ],
-        name="augmentation",
+    def __init__(self, changes: tuple[str, ...], seed: int) -> None:
+        super().__init__(dtype="float32", name="augmentation")
+        self._random = Random(seed)
+        self._generator = self._random.generator  # Keras tracks what is an attribute of a layer
+        self._changes = [partial(CHANGES[name], self._random) for name in CHANGES if name in changes]
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Apply the changes, while training."""
+        images = ops.cast(images, "float32")
+        if not training or not self._changes:
+            return images
+        levels = images / 255
+        moved=levels
+        for i,change in enumerate(self._changes):
+            levels = change(levels)
+            if i==1: moved=levels
+        if getattr(self,"soft",0):
+            k=self._random.sometimes(levels,self.soft); levels=k*moved+(1-k)*levels
+        return ops.stop_gradient(levels * 255)
+
+
+def _transform(random: Random, images: Any, strength: float) -> Any:
+    def one(bound: float) -> Any:
+        return random.uniform(images, -bound * strength, bound * strength)[:, 0, 0, 0]
+
+    size = images.shape[1]
+    angle, shear, zoom, aspect = one(ROTATION), one(SHEAR), one(ZOOM), one(ASPECT)
+    wide, high = ops.exp(zoom + aspect), ops.exp(zoom - aspect)
+    a, b = ops.cos(angle) * wide, (shear - ops.sin(angle)) * high
+    c, d = ops.sin(angle) * wide, ops.cos(angle) * high
+    middle = (size - 1) / 2
+    x = middle + one(SHIFT) * size - (a + b) * middle
+    y = middle + one(SHIFT) * size - (c + d) * middle
+    nothing = ops.zeros_like(a)
+    matrices = ops.stack([a, b, x, c, d, y, nothing, nothing], axis=1)
+    return ops.image.affine_transform(
+        images, matrices, interpolation="bilinear", fill_mode="constant", fill_value=0.0,
+        data_format="channels_last",
     )
 
 
-def describe() -> dict[str, float | str]:
-    """Return what is done, for a bundle's card."""
-    return {
-        "rotation_degrees": round(ROTATION * 360, 3),
-        "shift": SHIFT,
-        "zoom": ZOOM,
-        "brightness": BRIGHTNESS,
-        "contrast": CONTRAST,
-        "flips": "none",
-    }
+def _smaller_and_back(images: Any, factor: int) -> Any:
+    small = ops.average_pool(images, factor, padding="same", data_format="channels_last")
+    return ops.image.resize(
+        small, images.shape[1:3], interpolation="bilinear", data_format="channels_last"
+    )
+
+
+def _quantise(images: Any, scale: Any) -> Any:
+    """Round the cosine transform of each 8 x 8 block to multiples of `scale` times table K.1."""
+    size = images.shape[1]
+    blocks = size // 8
+    waves = ops.convert_to_tensor(_cosines())
+    table = ops.reshape(ops.convert_to_tensor(JPEG_LUMINANCE), (1, 1, 8, 1, 8))
+    steps = ops.maximum(table * ops.reshape(scale, (-1, 1, 1, 1, 1)), 1.0)
+    levels = images[:, : blocks * 8, : blocks * 8, 0] * 255 - 128
+    levels = ops.reshape(levels, (-1, blocks, 8, blocks, 8))
+    spectrum = _both_ways(levels, ops.transpose(waves))
+    spectrum = ops.round(spectrum / steps) * steps
+    levels = (_both_ways(spectrum, waves) + 128) / 255
+    whole = ops.reshape(levels, (-1, blocks * 8, blocks * 8, 1))
+    return ops.clip(whole, 0, 1)
+
+
+def _both_ways(blocks: Any, matrix: Any) -> Any:
+    """Multiply rows and columns of blocks (B, R, 8, C, 8) with a matrix (8, 8)."""
+    across = ops.matmul(blocks, matrix)
+    return ops.transpose(
+        ops.matmul(ops.transpose(across, (0, 1, 3, 4, 2)), matrix), (0, 1, 4, 2, 3)
+    )
+
+
+def _cosines() -> Any:
+    """Return the orthonormal cosine transform of 8 samples, float32 (8, 8): row = frequency."""
+    frequency, sample = np.mgrid[0:8, 0:8]
+    waves = np.cos((2 * sample + 1) * frequency * np.pi / 16) / 2
+    waves[0] /= np.sqrt(2)
+    return waves.astype(np.float32)
+
+
+def _stamp(
+    random: Random, images: Any, *, fill: float, cell: tuple[float, float], chance: float
+) -> Any:
+    """Stamp a grid of 5 x 5 cells, each set with the chance `fill`, at one grey level.
+
+    `cell` is the range of a cell's width and height, as a share of the image's.
+    """
+    rows = _cells(random, images, cell)
+    columns = _cells(random, images, cell)
+    shape = (ops.shape(images)[0], 5, 5)
+    drawn = keras.random.uniform(shape, dtype="float32", seed=random.generator)
+    pattern = ops.cast(drawn < fill, "float32")
+    mask = ops.matmul(ops.matmul(rows, pattern), ops.transpose(columns, (0, 2, 1)))
+    mask = mask[..., None] * random.sometimes(images, chance)
+    return images + mask * (random.uniform(images, 0, 1) - images)
+
+
+def _cells(random: Random, images: Any, cell: tuple[float, float]) -> Any:
+    """Return float32 (B, S, 5): whether a row of pixels lies in each of five cells somewhere."""
+    size = images.shape[1]
+    width = random.uniform(images, *cell)[:, :, 0, 0] * size
+    start = random.uniform(images, -0.1, 1.0)[:, :, 0, 0] * size
+    number = ops.floor((ops.reshape(ops.arange(size, dtype="float32"), (1, size)) - start) / width)
+    return ops.cast(number[..., None] == ops.arange(5, dtype="float32"), "float32")

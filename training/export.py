@@ -6,7 +6,11 @@ traces TensorFlow's graph (four more packages that must fit together, a layout a
 own), and its result is slower: on one core 408 images/s against 513 from the graph written here,
 whose batch normalisations stay whole for ONNX Runtime to lay out together with the convolutions.
 
-The graph's contract: input `images`, uint8 [N, S, S] with any N; output `score`, float32 [N].
+The graph's contract: input `images`, uint8 [N, S, S] with any N; output `score`, float32 [N], or
+[N, C] for C classes. A network whose last dense layer follows global average pooling has a second
+output: `activation`, float32 [N, h, w] or [N, C, h, w], the class activation map (Zhou et al.,
+"Learning Deep Features for Discriminative Localization", 2016): what each place of the last feature
+map adds to the logit, in logits; its mean over all places is the logit of the score.
 """
 
 from __future__ import annotations
@@ -55,10 +59,13 @@ def to_onnx(network: Any) -> bytes:
             continue
         if kind not in _WRITERS:
             raise BatchscanError(f"layer {layer.name}: {kind} cannot be exported to ONNX")
-        names[id(layer.output)] = _WRITERS[kind](graph, layer, names[id(layer.input)])
-    flat = graph.constant(np.array([-1], dtype=np.int64))
-    graph.add("Reshape", names[id(network.outputs[0])], flat, output="score")
-    return graph.to_bytes(network.name, size)
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        names[id(layer.output)] = _WRITERS[kind](graph, layer, *(names[id(i)] for i in inputs))
+    classes = network.output_shape[-1]
+    shape = np.array([-1] if classes == 1 else [-1, classes], dtype=np.int64)
+    graph.add("Reshape", names[id(network.outputs[0])], graph.constant(shape), output="score")
+    maps = _class_activation(graph, network, names)
+    return graph.to_bytes(network.name, size, classes, maps)
 
 
 def check_parity(
@@ -99,11 +106,19 @@ class _Graph:
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
-    def to_bytes(self, name: str, size: int) -> bytes:
+    def to_bytes(self, name: str, size: int, classes: int, maps: tuple[int, int] | None) -> bytes:
+        """Return the finished model; `maps` is the height and width of `activation`, if any."""
+        several = [] if classes == 1 else [classes]
         images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", size, size])
-        score = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])
+        shapes = {"score": ["N", *several]}
+        if maps:
+            shapes["activation"] = ["N", *several, *maps]
+        outputs = [
+            helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
+            for output, shape in shapes.items()
+        ]
         model = helper.make_model(
-            helper.make_graph(self.nodes, name, [images], [score], self.constants),
+            helper.make_graph(self.nodes, name, [images], outputs, self.constants),
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="batchscan",
@@ -111,6 +126,24 @@ class _Graph:
         )
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString())
+
+
+def _class_activation(
+    graph: _Graph, network: Any, names: dict[int, str]
+) -> tuple[int, int] | None:
+    """Add the output `activation`, if the network has one; return its height and width."""
+    pooled = [layer for layer in network.layers if type(layer).__name__ == _POOLED]
+    dense = [layer for layer in network.layers if type(layer).__name__ == "Dense"]
+    if len(pooled) != 1 or len(dense) != 1:
+        return None
+    kernel = _weights(dense[0].kernel).T[:, :, np.newaxis, np.newaxis]
+    inputs = [graph.constant(kernel), *_bias(graph, dense[0])]
+    maps = graph.add("Conv", names[id(pooled[0].input)], *inputs)
+    height, width = pooled[0].input.shape[1:3]
+    classes = kernel.shape[0]
+    shape = [-1, height, width] if classes == 1 else [-1, classes, height, width]
+    graph.add("Reshape", maps, graph.constant(np.array(shape)), output="activation")
+    return height, width
 
 
 def _rescaling(graph: _Graph, layer: Any, data: str) -> str:
@@ -142,6 +175,28 @@ def _normalization(graph: _Graph, layer: Any, data: str) -> str:
     values = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
     inputs = [graph.constant(_weights(value)) for value in values]
     return graph.add("BatchNormalization", data, *inputs, epsilon=layer.epsilon)
+
+
+def _standardization(graph: _Graph, layer: Any, data: str) -> str:
+    """Write normalisation by the mean and the deviation of each whole image, without weights."""
+    if list(layer.axis) != [1, 2, 3] or layer.scale or layer.center:
+        raise BatchscanError(f"layer {layer.name}: only normalisation of whole images is exported")
+    mean = graph.add("ReduceMean", data, axes=[1, 2, 3])
+    centred = graph.add("Sub", data, mean)
+    variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), axes=[1, 2, 3])
+    epsilon = graph.constant(np.array(layer.epsilon, dtype=np.float32))
+    deviation = graph.add("Sqrt", graph.add("Add", variance, epsilon))
+    return graph.add("Div", centred, deviation)
+
+
+def _activation_layer(graph: _Graph, layer: Any, data: str) -> str:
+    return _activation(graph, layer, data)
+
+
+def _add(graph: _Graph, layer: Any, *data: str) -> str:
+    if len(data) != 2:
+        raise BatchscanError(f"layer {layer.name}: only sums of two are exported")
+    return graph.add("Add", *data)
 
 
 def _max_pooling(graph: _Graph, layer: Any, data: str) -> str:
@@ -181,13 +236,18 @@ def _nothing(_graph: _Graph, _layer: Any, data: str) -> str:
     return data
 
 
-_WRITERS: dict[str, Callable[[_Graph, Any, str], str]] = {
+_POOLED = "GlobalAveragePooling2D"
+
+_WRITERS: dict[str, Callable[..., str]] = {
+    "Activation": _activation_layer,
+    "Add": _add,
+    "LayerNormalization": _standardization,
     "Rescaling": _rescaling,
     "Conv2D": _convolution,
     "SeparableConv2D": _separable,
     "BatchNormalization": _normalization,
     "MaxPooling2D": _max_pooling,
-    "GlobalAveragePooling2D": _average,
+    _POOLED: _average,
     "Flatten": _flatten,
     "Dense": _dense,
     "Dropout": _nothing,
@@ -196,7 +256,7 @@ _WRITERS: dict[str, Callable[[_Graph, Any, str], str]] = {
 
 _PADDING = {"same": "SAME_UPPER", "valid": "VALID"}  # TensorFlow puts the odd pixel at the end
 
-_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "softmax": "Softmax", "tanh": "Tanh"}
 
 
 def _sliding(layer: Any) -> dict[str, Any]:

@@ -1,16 +1,14 @@
-"""The training itself: batches from the cache, callbacks on the validation images, the best epoch.
+"""One training: batches from the cache, a recipe, and the weights that the recipe keeps.
 
-Adam, binary cross-entropy. The classes are left as unbalanced as they are, as in the article: the
-scores then reflect how common pneumonia is in the training data, and the threshold, which is chosen
-afterwards, makes up for it.
-
-The best epoch is the one with the lowest validation loss. Its weights are kept on disk and restored
-at the end, also after an interruption. The learning rate falls to 0.3 of itself (the article's
-factor) after two epochs without a better one, and five such epochs end the training.
+A recipe that keeps the best epoch learns at a rate that falls to 0.3 of itself (the article's
+factor) after two epochs without a lower validation loss, and five such epochs end it. A recipe that
+keeps the last one follows its schedule to the end and keeps the moving average of the weights; no
+epoch is chosen, so the validation images stay unseen by every decision.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,15 @@ import keras
 
 from batchscan.errors import BatchscanError, Interrupted
 from batchscan.signals import as_interrupted, forget_signals
-from training import augmentation, network
+from training import network
+from training.augmentation import Augmentation
 from training.batches import Batches, TrainingImages
-from training.callbacks import MONITOR, Checkpoint, Display, best_epoch
+from training.checkpoint import MONITOR, Checkpoint, best_epoch
 from training.device import Device
-from training.options import TrainingOptions
-from training.progress import say
+from training.display import Display
+from training.network import Architecture
+from training.normalization import FusedBatchNormalization
+from training.recipe import Recipe
 
 SLOW_DOWN_AFTER = 2  # epochs without a better one
 SLOW_DOWN_BY = 0.3
@@ -33,16 +34,27 @@ CTRL_C = 130  # exit code of a process that SIGINT ended
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """`model` is the network of the best epoch, in float32, without an optimizer.
+class Training:
+    """What is to be trained: `name` is for people, `seed` for weights, order and augmentation."""
 
-    `history` has one row for each finished epoch. `exit_code` is 0, or that of the signal which
-    ended the training early: 130 for Ctrl-C, 143 for SIGTERM.
+    name: str
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """`model` is the trained network, in float32, without an optimizer.
+
+    `history` has one row for each finished epoch, and `kept_epoch` says which one the weights are
+    of. `exit_code` is 0, or that of the signal which ended the training early: 130 for Ctrl-C, 143
+    for SIGTERM.
     """
 
     model: Any
     history: tuple[dict[str, float], ...]
-    best_epoch: int
+    kept_epoch: int
     exit_code: int
 
     @property
@@ -51,51 +63,63 @@ class Fitted:
         return self.exit_code != 0
 
 
-def fit(images: TrainingImages, device: Device, folder: Path, options: TrainingOptions) -> Fitted:
-    """Train, and return the network of the best epoch. Its checkpoint goes into `folder`.
+def fit(training: Training, images: TrainingImages, device: Device, folder: Path) -> Fitted:
+    """Train, and return the network. Its state after each epoch goes into `folder`.
 
-    The seed makes the first weights, the order of images, the augmentation and the dropout
-    repeatable. The trained weights still differ in their last digits between runs, machines and
-    versions, because sums are computed in parallel in no fixed order.
+    A state that is there already is gone on from: the result is the same as without the
+    interruption. The same seed gives the same weights on the same machine with the same packages
+    and number of threads; elsewhere sums are rounded in another order.
 
-    Ctrl-C or a signal ends it early, and passes on when no epoch was finished by then. Raises
-    `BatchscanError` when the loss isn't a number.
+    Ctrl-C or a signal ends a recipe that keeps the best epoch early, with what there is; the other
+    kind, and the first epoch, pass it on. Raises `BatchscanError` when the loss isn't a number.
     """
-    keras.utils.set_random_seed(options.seed)
-    trainable = network.build(options.architecture, device.dtype)
-    model = _compiled(_with_augmentation(trainable, options), device)
-    checkpoint = Checkpoint(folder / "best.weights.h5")
-    exit_code = _run(model, images, options, checkpoint)
-    best = best_epoch(checkpoint.history)
-    if best is None:
-        raise BatchscanError(
-            "expected a validation loss, found no number; the data may be degenerate"
-        )
-    model.load_weights(checkpoint.weights)
-    network_kept = _in_float32(trainable, options.architecture)
-    return Fitted(network_kept, tuple(checkpoint.history), best, exit_code)
+    keras.utils.set_random_seed(training.seed)
+    trainable = network.build(
+        training.architecture, images.classes, device.dtype, FusedBatchNormalization
+    )
+    recipe = training.recipe
+    model = _with_augmentation(trainable, training)
+    _compile(model, images.classes, recipe, device, math.ceil(len(images.train) / recipe.batch_size))
+    others = _callbacks(recipe)
+    checkpoint = Checkpoint(folder, others, keep_best=recipe.keep == "best")
+    exit_code = _run(model, training, images, checkpoint, others)
+    kept = _keep(model, checkpoint, recipe)
+    plain = _in_float32(trainable, training.architecture, images.classes)
+    return Fitted(plain, tuple(checkpoint.history), kept, exit_code)
 
 
 def _run(
-    model: Any, images: TrainingImages, options: TrainingOptions, checkpoint: Checkpoint
+    model: Any,
+    training: Training,
+    images: TrainingImages,
+    checkpoint: Checkpoint,
+    others: list[Any],
 ) -> int:
     """Train until the epochs are over, nothing gets better or a signal comes; see `exit_code`."""
-    batches = Batches(images, images.train, options.batch_size, options.seed)
-    validation = Batches(images, images.validation, options.batch_size)
-    display = Display(options.epochs, len(batches), len(validation))
+    recipe, done = training.recipe, len(checkpoint.history)
+    batches = Batches(
+        images,
+        images.train,
+        recipe.batch_size,
+        balanced=recipe.balanced,
+        seed=training.seed,
+        epoch=done,
+    )
+    validation = Batches(images, images.validation, recipe.batch_size)
+    display = Display(training.name, recipe.epochs, len(batches), len(validation))
     try:
         with as_interrupted(lambda _number: None):  # not the end of the command: no last words
             model.fit(
                 batches,
-                validation_data=validation,
-                epochs=options.epochs,
+                validation_data=validation if len(images.validation) else None,
+                initial_epoch=done,
+                epochs=recipe.epochs,
                 shuffle=False,  # the batches shuffle themselves
-                callbacks=[*_callbacks(), checkpoint, display],
+                callbacks=[*others, checkpoint, display],
                 verbose=0,
             )
     except (KeyboardInterrupt, Interrupted) as stop:
-        if not checkpoint.history:
-            say("interrupted before the first epoch was finished: nothing is written")
+        if recipe.keep != "best" or not checkpoint.history:
             raise
         forget_signals()
         return stop.exit_code if isinstance(stop, Interrupted) else CTRL_C
@@ -104,20 +128,65 @@ def _run(
     return 0
 
 
-def _compiled(model: Any, device: Device) -> Any:
-    optimizer = keras.optimizers.Adam()
+def _keep(model: Any, checkpoint: Checkpoint, recipe: Recipe) -> int:
+    """Give the model the weights to be kept; return their epoch."""
+    best = best_epoch(checkpoint.history)
+    numbers = [row["loss"] for row in checkpoint.history]
+    if recipe.keep == "best":
+        if best is None:
+            raise _no_number("validation loss")
+        model.load_weights(checkpoint.weights)
+        return best
+    if not numbers or numbers[-1] != numbers[-1]:
+        raise _no_number("loss")
+    if recipe.averaging:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    return len(numbers)
+
+
+def _no_number(what: str) -> BatchscanError:
+    return BatchscanError(f"expected a {what}, found no number; the data may be degenerate")
+
+
+def _compile(model: Any, classes: int, recipe: Recipe, device: Device, steps: int) -> None:
+    """Choose optimizer, loss and metrics; an epoch has `steps` batches."""
+    optimizer = _optimizer(recipe, steps * recipe.epochs)
     if device.dtype == "mixed_float16":  # small gradients would vanish in float16
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    loss = (
+        keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing)
+        if classes == 2
+        else keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    )
     model.compile(
         optimizer=optimizer,
-        loss="binary_crossentropy",
+        loss=loss,
         metrics=["accuracy", keras.metrics.AUC(name="auc")],
         jit_compile=False,  # compiled by XLA, the same training was 7 times slower on a CPU
     )
-    return model
 
 
-def _callbacks() -> list[Any]:
+def _optimizer(recipe: Recipe, steps: int) -> Any:
+    rate: Any = recipe.learning_rate
+    if recipe.keep == "last":
+        rising = max(1, round(recipe.warm_up * steps))
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 100, max(1, steps - rising), warmup_target=rate, warmup_steps=rising
+        )
+    optimizer = keras.optimizers.AdamW(
+        rate,
+        weight_decay=recipe.weight_decay,
+        use_ema=recipe.averaging > 0,
+        ema_momentum=recipe.averaging,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _callbacks(recipe: Recipe) -> list[Any]:
+    if recipe.keep == "last":
+        return [keras.callbacks.TerminateOnNaN()]
     watch = {"monitor": MONITOR, "mode": "min"}
     return [
         keras.callbacks.TerminateOnNaN(),
@@ -126,14 +195,15 @@ def _callbacks() -> list[Any]:
     ]
 
 
-def _with_augmentation(trainable: Any, options: TrainingOptions) -> Any:
-    size = options.architecture.input_size
+def _with_augmentation(trainable: Any, training: Training) -> Any:
+    size = training.architecture.input_size
     inputs = keras.Input((size, size, 1), dtype="uint8")
-    return keras.Model(inputs, trainable(augmentation.build(options.seed)(inputs)))
+    changed = Augmentation(training.recipe.changes, training.seed)(inputs)
+    return keras.Model(inputs, trainable(changed))
 
 
-def _in_float32(trainable: Any, architecture: network.Architecture) -> Any:
+def _in_float32(trainable: Any, architecture: Architecture, classes: int) -> Any:
     """Return the same network with float32 computation, uncompiled, so without an optimizer."""
-    plain = network.build(architecture)
+    plain = network.build(architecture, classes)
     plain.set_weights(trainable.get_weights())
     return plain

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchscan.errors import UsageError
-from training.network import FIVE_BLOCK, Architecture, find_architecture
+from training.network import COMPACT, Architecture, find_architecture
+from training.recipe import Recipe
+
+SINGLE_SPLIT = 5  # parts of the patients, one of which validates, when there is one fold only
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
     """What the user chose. Raises `UsageError` for values that cannot work.
 
-    The fractions are of the training images of each class, for sides that the data set doesn't
-    give; a test fraction of 0 makes no test side. `workers` threads decode; None is one per core.
-    `name` is the bundle's; None makes one of the network and the data.
+    `epochs`, `batch_size` and `folds` are the recipe's of the network where they are None, `workers`
+    (threads that decode) one per core, and `name` (the bundle's) is made of the network and the
+    data. `target_sensitivity` sets the operating point of a model with two classes; None means
+    Youden's. `leave_out_groups` trains once more without each group that file names tell.
     """
 
-    network: str = FIVE_BLOCK.name
-    epochs: int = 10
-    batch_size: int = 32
+    network: str = COMPACT.name
+    epochs: int | None = None
+    batch_size: int | None = None
     seed: int = 0
-    validation_fraction: float = 0.15
-    test_fraction: float = 0.1
+    folds: int | None = None
+    target_sensitivity: float | None = 0.95
+    leave_out_groups: bool = False
     workers: int | None = None
     name: str | None = None
 
@@ -32,7 +37,8 @@ class TrainingOptions:
         for name, lowest, highest in (
             ("epochs", 1, 100_000),
             ("batch_size", 1, 4096),
-            ("seed", 0, 2**32 - 16),  # augmentation counts up from it; seeds are 32 bits
+            ("seed", 0, 2**31 - 1),
+            ("folds", 1, 100),
             ("workers", 1, 256),
         ):
             value = getattr(self, name)
@@ -40,10 +46,11 @@ class TrainingOptions:
                 raise UsageError(f"expected {name} from {lowest} to {highest}, found {value}")
         if self.name is not None and not (0 < len(self.name) <= 100 and self.name.isprintable()):
             raise UsageError(f"expected a name of 1 to 100 characters, found {self.name!r}")
-        if not 0 < self.validation_fraction < 1:
-            raise _no_fraction("validation_fraction above 0", self.validation_fraction)
-        if not 0 <= self.test_fraction < 1 - self.validation_fraction:
-            raise _no_fraction("test_fraction from 0, below 1 with validation", self.test_fraction)
+        if self.target_sensitivity is not None and not 0 < self.target_sensitivity < 1:
+            raise UsageError(
+                "expected target_sensitivity between 0 and 1, such as 0.95; "
+                f"found {self.target_sensitivity}"
+            )
 
     @property
     def architecture(self) -> Architecture:
@@ -51,10 +58,22 @@ class TrainingOptions:
         return find_architecture(self.network)
 
     @property
+    def recipe(self) -> Recipe:
+        """The network's recipe, with what the user chose otherwise."""
+        usual = self.architecture.recipe
+        return replace(
+            usual,
+            epochs=self.epochs or usual.epochs,
+            batch_size=self.batch_size or usual.batch_size,
+            folds=self.folds or usual.folds,
+        )
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts the patients are divided."""
+        return self.recipe.folds if self.recipe.folds > 1 else SINGLE_SPLIT
+
+    @property
     def threads(self) -> int:
         """How many threads decode and score."""
         return self.workers or len(os.sched_getaffinity(0))
-
-
-def _no_fraction(expected: str, found: float) -> UsageError:
-    return UsageError(f"expected {expected}, found {found}")

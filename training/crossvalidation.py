@@ -1,0 +1,137 @@
+"""Every training of a run: one for each fold, one without each group, and the one that is kept.
+
+Each leaves its finished network as ONNX in a folder of its own, and is skipped when that is there.
+So a run that was killed goes on, and several processes can share the work: a training depends on
+nothing but the decoded images and its own folder.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchscan.disk import replace_durably
+from batchscan.model import Scorer, open_scorer
+from training.device import Device
+from training.groups import group_of
+from training.options import TrainingOptions
+from training.prepare import PreparedData
+from training.progress import say
+
+if TYPE_CHECKING:
+    from training.fit import Fitted
+
+FINAL = "final"
+SCORED_AT_A_TIME = 1024  # 26 MB of pixels
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training: its folder's name, the positions it trains on, and those it validates on."""
+
+    name: str
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished training: the network as ONNX, and a row for each epoch."""
+
+    task: Task
+    onnx: bytes
+    history: tuple[dict[str, float], ...]
+
+
+def fold_tasks(data: PreparedData, options: TrainingOptions) -> list[Task]:
+    """Return the training of each fold; it validates on the images that the fold holds out."""
+    return [
+        Task(f"fold-{fold + 1}", *data.split.fold_indices(fold))
+        for fold in range(options.recipe.folds)
+    ]
+
+
+def group_tasks(data: PreparedData) -> list[Task]:
+    """Return a training without each group of a class that has several.
+
+    Held out are all images of the group, and the first fold's images of the other classes.
+    """
+    train, held_out = data.split.fold_indices(0)
+    groups = np.array([group_of(Path(m.image.path).name) or "" for m in data.split.members])
+    tasks = []
+    for label in range(len(data.classes)):
+        inside = (data.labels == label) & (data.split.fold >= 0)
+        names = sorted(set(groups[inside]) - {""})
+        for name in names if len(names) > 1 else ():
+            left_out = inside & (groups == name)
+            others = held_out[data.labels[held_out] != label]
+            validation = np.union1d(np.flatnonzero(left_out), others)
+            tasks.append(Task(f"without-{name}", train[~left_out[train]], validation))
+    return tasks
+
+
+def final_task(data: PreparedData) -> Task:
+    """Return the training on all images that may be trained on; none are left to validate."""
+    return Task(FINAL, np.flatnonzero(data.split.fold >= 0), np.array([], dtype=np.int64))
+
+
+def finish(
+    task: Task, data: PreparedData, device: Device, place: Path, options: TrainingOptions
+) -> Finished:
+    """Return the outcome of a training, from its folder if it was finished there before."""
+    folder = place / task.name
+    network, history = folder / "network.onnx", folder / "history.json"
+    if not network.exists():
+        from training.export import to_onnx
+
+        fitted = fit_task(task, data, device, folder, options)
+        history.write_text(json.dumps(fitted.history))
+        partial = folder / "network.partial"
+        partial.write_bytes(to_onnx(fitted.model))
+        replace_durably(partial, network)
+        (folder / "state.npz").unlink(missing_ok=True)
+    return Finished(task, network.read_bytes(), tuple(json.loads(history.read_text())))
+
+
+def fit_task(
+    task: Task, data: PreparedData, device: Device, folder: Path, options: TrainingOptions
+) -> Fitted:
+    """Train; the state after each epoch goes into `folder`."""
+    import keras
+
+    from training.batches import TrainingImages
+    from training.fit import Training, fit
+
+    keras.backend.clear_session()
+    say(f"{task.name}: training {options.network} on {len(task.train):,} images")
+    training = Training(task.name, options.architecture, options.recipe, options.seed)
+    images = TrainingImages(
+        data.pixels, data.labels, len(data.classes), task.train, task.validation
+    )
+    return fit(training, images, device, folder)
+
+
+def open_network(finished: Finished, options: TrainingOptions, classes: int) -> Scorer:
+    """Return the finished network, ready to score."""
+    return open_scorer(
+        "onnx",
+        finished.onnx,
+        input_size=options.architecture.input_size,
+        class_count=classes,
+        threads=options.threads,
+    )
+
+
+def score(
+    scorer: Scorer, pixels: NDArray[np.uint8], positions: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the scores (N,) or (N, C) of the images at these positions."""
+    parts = range(0, len(positions), SCORED_AT_A_TIME)
+    return np.concatenate(
+        [scorer.score(pixels[positions[n : n + SCORED_AT_A_TIME]]) for n in parts]
+    )

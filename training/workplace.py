@@ -1,0 +1,78 @@
+"""The working folder of a training run: what is finished stays there until the bundle is written.
+
+    .model.training/         beside the bundle `model/`; removed when that is there
+    ├── lock                 held by the run at work, as long as its process lives
+    ├── plan.json            what the run does; another plan begins anew
+    ├── pixels.raw, ...      decoded images
+    ├── fold-1/, ..., final/ one folder for each training: its state after the last epoch, or
+    │                        its network as ONNX when it is finished
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from batchscan.disk import replace_durably
+from batchscan.errors import OutputInUse, UsageError
+from training.progress import say
+
+PLAN = "plan.json"
+
+
+@contextmanager
+def open_workplace(out: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the working folder for a bundle at `out`, locked; remove it at the end if all went well.
+
+    What an earlier run with the same plan has left in it is still there. Raises `OutputInUse` while
+    another process holds it, `UsageError` when it cannot be made.
+    """
+    place = out.with_name(f".{out.name}.training")
+    try:
+        place.mkdir(exist_ok=True)
+        lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as problem:
+        raise UsageError(
+            f"{place}: the working folder cannot be made ({problem.strerror}); choose an --out in "
+            "a folder that can be written"
+        ) from problem
+    try:
+        _claim(lock, place)
+        _require_plan(place, plan)
+        yield place
+        shutil.rmtree(place, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _claim(lock: int, place: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        raise OutputInUse(
+            f"{place}: another training for the same --out is at work there; wait for it, or "
+            "choose another --out"
+        ) from problem
+
+
+def _require_plan(place: Path, plan: Mapping[str, Any]) -> None:
+    """Empty the folder unless it was begun with the same plan."""
+    text = json.dumps(plan, indent=2, sort_keys=True)
+    path = place / PLAN
+    if path.exists() and path.read_text() == text:
+        say("going on with what an interrupted run has left")
+        return
+    leftovers = [entry for entry in place.iterdir() if entry.name != "lock"]
+    if leftovers:
+        say("an interrupted run with other options or other data was here: starting anew")
+    for entry in leftovers:
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    partial = place / "plan.partial"
+    partial.write_text(text)
+    replace_durably(partial, path)
