@@ -1,14 +1,17 @@
-"""Small labelled data sets for the tests of training: noise, dark for NORMAL, bright otherwise."""
+"""Small labelled data sets for the tests of training: noise, brighter from class to class."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-LEVELS = {"NORMAL": 70, "PNEUMONIA": 150}
+LEVELS = {"NORMAL": 70, "PNEUMONIA": 150, "BACTERIA": 120, "VIRUS": 180}
+TWO = ("NORMAL", "PNEUMONIA")
+THREE = ("NORMAL", "BACTERIA", "VIRUS")
 
 
 def noise(level: int, seed: int, size: int = 24) -> bytes:
@@ -30,16 +33,22 @@ def write_class(folder: Path, name: str, patients: range, images_each: int = 2) 
     for patient in patients:
         for number in range(images_each):
             seed = patient * 100 + number
+            cause = "virus" if name == "VIRUS" else "bacteria"
             file = (
                 f"IM-{patient:04d}-{number:04d}.jpeg"
                 if name == "NORMAL"
-                else f"person{patient}_bacteria_{number}.jpeg"
+                else f"person{patient}_{cause}_{number}.jpeg"
             )
             write(folder / name / file, noise(LEVELS[name], seed))
 
 
-def write_dataset(folder: Path, patients: range = range(20), images_each: int = 2) -> Path:
-    """Write both class folders."""
-    for name in LEVELS:
+def write_dataset(
+    folder: Path,
+    patients: range = range(20),
+    images_each: int = 2,
+    classes: Sequence[str] = TWO,
+) -> Path:
+    """Write the folders of these classes, of those in `LEVELS`."""
+    for name in classes:
         write_class(folder, name, patients, images_each)
     return folder

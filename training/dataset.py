@@ -1,9 +1,6 @@
 """A labelled data set on disk: which images there are, of which class and patient.
 
-Two layouts, class folders in any case and depth below them free:
-
-    DATASET/NORMAL, DATASET/PNEUMONIA                                   we make all three sides
-    DATASET/train/NORMAL, ...  with optional DATASET/val and DATASET/test       those are kept
+`training.class_folders` says how the folders lie; the depth below a class folder is free.
 
 File names carry the patient, after the rules of Kermany, Zhang and Goldbaum's data set (2018):
 `person100_bacteria_475` is an image of patient `person100_bacteria`, and `IM-0115-0001` or
@@ -16,18 +13,19 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchscan.errors import DatasetError
 from batchscan.image import EXTENSIONS, SNIFF_BYTES, sniff
+from training.class_folders import ClassFolder, find_layout, is_hidden, list_folder
 
-CLASSES = ("NORMAL", "PNEUMONIA")  # the positive class last
-
-SIDES = ("train", "validation", "test")
-
-_SIDE_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+NO_IMAGE = "no JPEG or PNG"
+HIDDEN = "hidden"
+LINK = "link to a folder"
+NO_CLASS = "image outside the class folders"
 
 _PATIENT = re.compile(
     r"((?:NORMAL2-)?IM-\d+)-\d+|(person\d+_(?:bacteria|virus))_\d+", re.IGNORECASE
@@ -36,9 +34,9 @@ _PATIENT = re.compile(
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image file. `path` is relative to the data set, with `/`; `label` is 0 or 1.
+    """One image file. `path` is relative to the data set, with `/`; `label` numbers its class.
 
-    `given_side` is the side of the split whose folder it lies in, if the data set has such folders.
+    `given_side` is "train", "validation" or "test" if the data set has such folders, else None.
     """
 
     path: str
@@ -49,39 +47,48 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was found under `root`: images sorted by path, and files that are no JPEG or PNG.
+    """What was found under `root`: images sorted by path, with labels 0 up, in order of `classes`.
 
     A file that only its name calls an image is among the images; decoding it will say why not.
-    `unnamed` counts the images whose names don't tell the patient.
+    `ignored` lists the paths of what was passed over, by kind (`NO_IMAGE`, `HIDDEN`, `LINK`,
+    `NO_CLASS`). `unnamed` counts the images whose names don't tell the patient. `notes` are for
+    the user.
     """
 
     root: Path
+    classes: tuple[str, ...]
     images: tuple[LabelledImage, ...]
-    ignored: tuple[str, ...]
+    ignored: Mapping[str, tuple[str, ...]]
     unnamed: int
+    notes: tuple[str, ...]
 
 
 def find_dataset(root: Path) -> Dataset:
     """List a data set. Only the first bytes of each file are read, to see whether it is an image.
 
-    Raises `DatasetError` when there are no such folders, or one of them holds no image.
+    Raises `DatasetError` when the folders are none of a data set, or one of them holds no image.
     """
-    found: list[LabelledImage] = []
-    ignored: list[str] = []
-    unnamed = 0
-    for side, label, folder in _class_folders(root):
-        count = len(found)
-        for path in _files_below(folder):
-            name = path.relative_to(root).as_posix()
-            if not _is_image(path):
-                ignored.append(name)
-                continue
-            patient = patient_of(path.name)
-            unnamed += patient is None
-            found.append(LabelledImage(name, label, patient or name, side))
-        if len(found) == count:
-            raise DatasetError(f"{folder}: expected JPEG or PNG images, found none; add images")
-    return Dataset(root, tuple(sorted(found, key=_by_path)), tuple(sorted(ignored)), unnamed)
+    layout = find_layout(root)
+    images: list[LabelledImage] = []
+    ignored: dict[str, list[str]] = defaultdict(list)
+    for parent in layout.parents:
+        _note_strays(root, parent, ignored)
+    for folder in layout.folders:
+        found = _images_of(root, folder, ignored)
+        if not found:
+            raise DatasetError(
+                f"{folder.place}: expected JPEG or PNG images, found none; add images, or remove "
+                "the folder"
+            )
+        images += found
+    return Dataset(
+        root,
+        layout.classes,
+        tuple(sorted(images, key=_by_path)),
+        {kind: tuple(sorted(paths)) for kind, paths in sorted(ignored.items())},
+        sum(image.patient == image.path for image in images),
+        layout.notes,
+    )
 
 
 def patient_of(file_name: str) -> str | None:
@@ -99,69 +106,45 @@ def _by_path(image: LabelledImage) -> str:
     return image.path
 
 
-def _class_folders(root: Path) -> list[tuple[str | None, int, Path]]:
-    """Return (given side, label, folder) for each class folder."""
-    if not root.is_dir():
-        raise DatasetError(f"{root}: expected the folder of a data set, found no folder there")
-    direct = _labelled(root)
-    sides = [
-        (_SIDE_FOLDERS[folder.name.casefold()], folder)
-        for folder in _folders(root)
-        if folder.name.casefold() in _SIDE_FOLDERS
-    ]
-    if direct and sides:
-        raise DatasetError(
-            f"{root}: expected class folders or train/, found both {direct[0][1].name}/ and "
-            f"{sides[0][1].name}/; keep one kind"
-        )
-    if sides and "train" not in {side for side, _ in sides}:
-        raise DatasetError(f"{root}: found {sides[0][1].name}/ but no train/; add train/")
-    if direct or not sides:
-        _require_both_classes(root, direct)
-        return [(None, label, folder) for label, folder in direct]
-    result: list[tuple[str | None, int, Path]] = []
-    for side, folder in sides:
-        labelled = _labelled(folder)
-        _require_both_classes(folder, labelled)
-        result += [(side, label, class_folder) for label, class_folder in labelled]
-    return result
+def _note_strays(root: Path, parent: Path, ignored: dict[str, list[str]]) -> None:
+    """Note what lies beside the class folders, or beside train/."""
+    for entry in list_folder(parent):
+        name = entry.relative_to(root).as_posix()
+        if is_hidden(entry.name):
+            ignored[HIDDEN].append(name)
+        elif not entry.is_dir():
+            ignored[NO_CLASS if _is_image(entry) else NO_IMAGE].append(name)
 
 
-def _require_both_classes(folder: Path, labelled: list[tuple[int, Path]]) -> None:
-    missing = [name for label, name in enumerate(CLASSES) if label not in dict(labelled)]
-    if missing:
-        found = ", ".join(entry.name + "/" for entry in _folders(folder)[:5]) or "no folder"
-        raise DatasetError(
-            f"{folder}: expected folders {CLASSES[0]}/ and {CLASSES[1]}/, found {found}; "
-            f"add {missing[0]}/"
-        )
+def _images_of(
+    root: Path, folder: ClassFolder, ignored: dict[str, list[str]]
+) -> list[LabelledImage]:
+    """Return the images in a class folder; add whatever else is there to `ignored`."""
+    images = []
+    for path, kind in _walk(folder.place):
+        name = path.relative_to(root).as_posix()
+        kind = kind or (None if _is_image(path) else NO_IMAGE)
+        if kind:
+            ignored[kind].append(name)
+        else:
+            patient = patient_of(path.name) or name
+            images.append(LabelledImage(name, folder.label, patient, folder.side))
+    return images
 
 
-def _labelled(folder: Path) -> list[tuple[int, Path]]:
-    names = [name.casefold() for name in CLASSES]
-    return [
-        (names.index(entry.name.casefold()), entry)
-        for entry in _folders(folder)
-        if entry.name.casefold() in names
-    ]
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    except OSError as problem:
-        raise DatasetError(f"{folder}: cannot be listed ({problem.strerror})") from problem
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in a tree, but hidden ones; links to folders aren't followed."""
+def _walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Yield the files in a tree, and what isn't looked into, with the reason why."""
 
     def fail(problem: OSError) -> None:
         raise DatasetError(f"{problem.filename}: cannot be listed ({problem.strerror})")
 
-    for place, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+    for name, folders, files in os.walk(folder, onerror=fail):
+        place = Path(name)
+        hidden = [entry for entry in (*folders, *files) if is_hidden(entry)]
+        folders[:] = sorted(entry for entry in folders if entry not in hidden)
+        yield from ((place / entry, HIDDEN) for entry in hidden)
+        yield from ((place / entry, LINK) for entry in folders if (place / entry).is_symlink())
+        yield from ((place / entry, None) for entry in sorted(files) if not is_hidden(entry))
 
 
 def _is_image(path: Path) -> bool:

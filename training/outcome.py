@@ -16,7 +16,6 @@ from batchscan.metrics import Metric
 from batchscan.model import open_scorer
 from training import evaluation, export, pictures
 from training.card import figures_details, training_details
-from training.dataset import CLASSES
 from training.device import Device
 from training.fit import Fitted
 from training.options import TrainingOptions
@@ -53,12 +52,13 @@ def measure(data: PreparedData, fitted: Fitted, options: TrainingOptions) -> Mea
         "model.keras": export.to_keras(fitted.model),
     }
     size, threads = options.architecture.input_size, options.threads
-    sample = data.pixels[_spread(data.split.indices("validation"), PARITY_IMAGES)]
+    sample = data.pixels[_spread(data.split.fold_indices(0)[1], PARITY_IMAGES)]
     parity = export.check_parity(files, sample, input_size=size, threads=threads)
     scorer = open_scorer("onnx", files["model.onnx"], input_size=size, threads=threads)
     scored = {}
     for side in ("validation", "test"):
-        positions = data.split.indices(side)
+        test = side == "test"
+        positions = data.split.indices("test") if test else data.split.fold_indices(0)[1]
         parts = range(0, len(positions), SCORED_AT_A_TIME)
         pieces = (data.pixels[positions[n : n + SCORED_AT_A_TIME]] for n in parts)
         if parts:
@@ -83,7 +83,7 @@ def write(
         out,
         name=options.name or f"{options.network}-{data.split.fingerprint()[:8]}",
         files={**measured.files, "split.csv": data.split.to_csv()},
-        classes=CLASSES,
+        classes=data.classes,
         threshold=measured.threshold,
         input_size=options.architecture.input_size,
         preprocessing=PREPROCESSING,
@@ -102,10 +102,10 @@ def write(
 
 def _draw(folder: Path, data: PreparedData, fitted: Fitted, measured: Measured) -> None:
     folder.mkdir(exist_ok=True)
-    training = data.split.indices("train")
+    training, _ = data.split.fold_indices(0)
     samples = [
         data.pixels[_spread(training[data.labels[training] == label], SAMPLES)]
-        for label in range(len(CLASSES))
+        for label in range(len(data.classes))
     ]
     pictures.draw_samples(samples, folder / "samples.png")
     pictures.draw_history(fitted.history, fitted.best_epoch, folder / "history.png")

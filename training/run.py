@@ -84,7 +84,14 @@ def _train(dataset: Path, out: Path, options: TrainingOptions, verbose: bool) ->
         prefix=f".{out.name}.training-", dir=out.parent, ignore_cleanup_errors=True
     ) as place:
         device = open_device(verbose)  # Before the long part: it may not be there.
-        data = prepare(found, Path(place), options)
+        data = prepare(
+            found,
+            Path(place),
+            size=options.architecture.input_size,
+            threads=options.threads,
+            folds=5,
+            seed=options.seed,
+        )
         fitted = _fit(data, device, Path(place), options)
         from training.outcome import measure, write
 
@@ -108,7 +115,7 @@ def _fit(data: PreparedData, device: Device, place: Path, options: TrainingOptio
         f"training {options.network} on {device.name} in {device.dtype}; "
         "Ctrl-C ends it early and keeps the best epoch"
     )
-    train_images, validation = data.split.indices("train"), data.split.indices("validation")
+    train_images, validation = data.split.fold_indices(0)
     images = TrainingImages(data.pixels, data.labels, train_images, validation)
     fitted = fit(images, device, place, options)
     if fitted.interrupted:

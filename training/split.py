@@ -1,17 +1,14 @@
-"""Which image trains, which validates, which tests; no patient on two sides, and no image twice.
+"""Which images train and which test, in folds; no patient on two sides, and no image twice.
 
 First the images that cannot be used are set aside, each with a reason:
 
 - files that cannot be decoded;
-- all copies of an image that lies in both class folders: one label is wrong, but which one?
-- all but one copy of an image within a class. The copy that stays is on the side that is farthest
-  from training: test before validation before train;
-- images of a patient that given folders put on two sides: again the farther side keeps them.
+- all copies of an image that lies in two class folders: a label is wrong, but which one?
+- all but one copy of an image within a class. One in the test folder stays rather than others;
+- training images of a patient who is in the test folder, too.
 
-Then sides that the data set doesn't give are carved from the training images, patient by patient,
-each class in the asked proportion. The order of patients follows from SHA-256 of the seed and their
-names, not from a random generator: it is the same in every version of every library, and a patient
-more or less changes little.
+The images of a given test folder are the test side. All others train: `training.folds` makes folds
+of them, so that each image is once held out from training, together with its patient.
 """
 
 from __future__ import annotations
@@ -20,54 +17,67 @@ import csv
 import hashlib
 import io
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.errors import DatasetError
-from training.dataset import CLASSES, SIDES, LabelledImage
+from training.dataset import LabelledImage
+from training.folds import NO_FOLD, assign_folds, require_classes_in_folds, require_patients
+from training.member import EXCLUDED, SIDES, TEST, TRAIN, Member
 
-SMALL_VALIDATION = 100
-"""Given validation folders with fewer images are added to training: they can't choose anything."""
-
-EXCLUDED = "excluded"
-
-
-@dataclass(frozen=True)
-class Member:
-    """An image and its place: `side` is one of `SIDES`, or `excluded` for the given `reason`."""
-
-    image: LabelledImage
-    digest: str
-    side: str
-    reason: str = ""
+EXAMPLES = 3  # names in a note
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
-    """Every image of the data set, in its order, with its side; and what the user should know."""
+    """Every image of the data set, in its order, with its side and fold.
 
+    `fold` is int64 (N,): from 0 up for the training side, -1 for all other images. `notes` say what
+    the user should know.
+    """
+
+    classes: tuple[str, ...]
     members: tuple[Member, ...]
-    warnings: tuple[str, ...]
+    fold: NDArray[np.int64]
+    notes: tuple[str, ...]
 
     def indices(self, side: str) -> NDArray[np.int64]:
-        """Return the positions of the images of one side, int64 (N,), ascending."""
+        """Return the positions of the images of one of `SIDES`, int64 (N,), ascending."""
         return np.flatnonzero([member.side == side for member in self.members])
 
+    def fold_indices(self, fold: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the positions to train on for a fold, and those it holds out; ascending."""
+        if not 0 <= fold <= self.fold.max():
+            raise ValueError(f"expected a fold from 0 to {self.fold.max()}, found {fold}")
+        inside = self.fold != NO_FOLD
+        held_out = self.fold == fold
+        return np.flatnonzero(inside & ~held_out), np.flatnonzero(held_out)
+
     def labels(self) -> NDArray[np.uint8]:
-        """Return the labels of all images, uint8 (N,), 1 for the positive class."""
+        """Return the labels of all images, uint8 (N,), positions in `classes`."""
         return np.array([member.image.label for member in self.members], dtype=np.uint8)
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return for each side the number of images of each class, and of patients."""
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Return for each side `images`, their number by class, and the number of `patients`."""
         result = {}
         for side in SIDES:
             images = [member.image for member in self.members if member.side == side]
-            result[side] = dict.fromkeys(CLASSES, 0)
-            result[side].update(Counter(CLASSES[image.label] for image in images))
-            result[side]["patients"] = len({image.patient for image in images})
+            by_label = Counter(image.label for image in images)
+            result[side] = {
+                "images": {name: by_label[label] for label, name in enumerate(self.classes)},
+                "patients": len({image.patient for image in images}),
+            }
+        return result
+
+    def fold_counts(self) -> NDArray[np.int64]:
+        """Return how many images of each class each fold holds out, int64 (folds, classes)."""
+        result = np.zeros((self.fold.max() + 1, len(self.classes)), dtype=np.int64)
+        inside = self.fold != NO_FOLD
+        np.add.at(result, (self.fold[inside], self.labels()[inside]), 1)
         return result
 
     def excluded(self) -> dict[str, int]:
@@ -81,37 +91,40 @@ class Split:
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     def to_csv(self) -> bytes:
-        """Return the table of all images: path, class, patient, side and reason of exclusion."""
+        """Return the table of all images: path, class, patient, side, fold, reason of exclusion.
+
+        `fold` is empty outside the training side.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["path", "class", "patient", "side", "reason"])
-        for member in self.members:
+        writer.writerow(["path", "class", "patient", "side", "fold", "reason"])
+        for member, fold in zip(self.members, self.fold, strict=True):
             image = member.image
-            row = [image.path, CLASSES[image.label], image.patient, member.side, member.reason]
-            writer.writerow(row)
+            place = [member.side, "" if fold == NO_FOLD else fold, member.reason]
+            writer.writerow([image.path, self.classes[image.label], image.patient, *place])
         return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def make_split(
     images: Sequence[LabelledImage],
     digests: Sequence[str],
-    failures: dict[int, str],
+    failures: Mapping[int, str],
     *,
+    classes: tuple[str, ...],
+    folds: int,
     seed: int,
-    validation_fraction: float,
-    test_fraction: float,
 ) -> Split:
-    """Put each image on a side. Fractions are of the images of each class, 0 to below 1 in sum.
+    """Put each image on a side, and those of the training side into `folds` folds (2 or more).
 
-    A side that the data set gives is kept as it is given, whatever its fraction. Raises
-    `DatasetError` when a class has too few patients to stand on every side.
+    `digests` are of the contents, `failures` the reasons why images at some positions cannot be
+    decoded. Raises `DatasetError` when all images of a class are set aside on a side, or a class
+    has too few patients for a part in each fold.
     """
     members = [
-        Member(image, digest, image.given_side or "train")
+        Member(image, digest, TEST if image.given_side == "test" else TRAIN)
         for image, digest in zip(images, digests, strict=True)
     ]
-    members, warnings = _merge_small_validation(members)
-    given = {member.side for member in members}
+    before = members
     members = [
         replace(member, side=EXCLUDED, reason=f"unreadable: {failures[number]}")
         if number in failures
@@ -120,25 +133,11 @@ def make_split(
     ]
     members = _exclude_copies(members)
     members = _exclude_shared_patients(members)
-    wanted = {"test": test_fraction, "validation": validation_fraction}
-    carved = {side: part for side, part in wanted.items() if part > 0 and side not in given}
-    members = _carve(members, carved, seed)
-    _require_classes(members, {"validation", *given, *carved})
-    return Split(tuple(members), tuple(warnings))
-
-
-def _merge_small_validation(members: list[Member]) -> tuple[list[Member], list[str]]:
-    count = sum(member.side == "validation" for member in members)
-    if not 0 < count < SMALL_VALIDATION:
-        return members, []
-    warning = (
-        f"the validation folder has only {count} images (expected {SMALL_VALIDATION} or more): "
-        "they are added to the training images, and validation is carved from those"
-    )
-    return [
-        replace(member, side="train") if member.side == "validation" else member
-        for member in members
-    ], [warning]
+    _require_usable(before, members, classes)
+    require_patients((m.image for m in members if m.side == TRAIN), classes, folds)
+    fold = assign_folds(members, folds, seed)
+    require_classes_in_folds(members, fold, classes)
+    return Split(classes, tuple(members), fold, (*_joined(images), *_in_two_classes(members)))
 
 
 def _exclude_copies(members: list[Member]) -> list[Member]:
@@ -148,62 +147,75 @@ def _exclude_copies(members: list[Member]) -> list[Member]:
             copies[member.digest].append(number)
     result = list(members)
     for numbers in copies.values():
-        farthest = max(numbers, key=lambda n: (SIDES.index(members[n].side), -n))
+        # By path, so that the order of the files doesn't matter.
+        first, *rest = sorted(
+            numbers, key=lambda n: (-SIDES.index(members[n].side), members[n].image.path)
+        )
         contradictory = len({members[number].image.label for number in numbers}) > 1
-        for number in numbers if contradictory else set(numbers) - {farthest}:
-            kind = "in both classes" if contradictory else "copy"
-            other = next(n for n in (farthest, *numbers) if n != number)
-            reason = f"{kind}: same content as {members[other].image.path}"
+        kind = "in two classes" if contradictory else "copy"
+        for number in rest:
+            reason = f"{kind}: same content as {members[first].image.path}"
             result[number] = replace(members[number], side=EXCLUDED, reason=reason)
+        if contradictory:
+            other = next(n for n in rest if members[n].image.label != members[first].image.label)
+            reason = f"{kind}: same content as {members[other].image.path}"
+            result[first] = replace(members[first], side=EXCLUDED, reason=reason)
     return result
 
 
 def _exclude_shared_patients(members: list[Member]) -> list[Member]:
-    farthest: dict[str, int] = {}
-    for member in members:
-        if member.side != EXCLUDED:
-            rank = max(SIDES.index(member.side), farthest.get(member.image.patient, 0))
-            farthest[member.image.patient] = rank
+    tested = {member.image.patient for member in members if member.side == TEST}
     return [
-        member
-        if member.side == EXCLUDED or member.side == (side := SIDES[farthest[member.image.patient]])
-        else replace(
+        replace(
             member,
             side=EXCLUDED,
-            reason=f"patient on another side: {member.image.patient} is in {side}",
+            reason=f"patient on another side: {member.image.patient} is in {TEST}",
         )
+        if member.side == TRAIN and member.image.patient in tested
+        else member
         for member in members
     ]
 
 
-def _carve(members: list[Member], parts: dict[str, float], seed: int) -> list[Member]:
-    """Move whole patients from train to the sides in `parts`, in the given share of each class."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for number, member in enumerate(members):
-        if member.side == "train":
-            groups[member.image.patient].append(number)
-    result = list(members)
-    for label in range(len(CLASSES)):
-        # A patient with images of both classes goes with the class of the first of them.
-        patients = [p for p, numbers in groups.items() if members[numbers[0]].image.label == label]
-        patients.sort(key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest())
-        total = sum(len(groups[patient]) for patient in patients)
-        for side, part in parts.items():
-            moved = 0
-            while patients and moved < max(1, round(part * total)):
-                for number in groups[patients[0]]:
-                    result[number] = replace(members[number], side=side)
-                moved += len(groups[patients.pop(0)])
-    return result
+def _require_usable(
+    before: Sequence[Member], after: Sequence[Member], classes: tuple[str, ...]
+) -> None:
+    """Refuse a data set of which a class is set aside altogether, on a side that had it."""
+    left = {(member.side, member.image.label) for member in after}
+    lost = [
+        now
+        for then, now in zip(before, after, strict=True)
+        if (then.side, then.image.label) not in left
+    ]
+    if not lost:
+        return
+    label = lost[0].image.label
+    count = sum(member.image.label == label for member in lost)
+    raise DatasetError(
+        f"{lost[0].image.path}: expected usable images of {classes[label]}, found that all "
+        f"{count:,} must be set aside (here: {lost[0].reason}); replace them"
+    )
 
 
-def _require_classes(members: list[Member], sides: set[str]) -> None:
-    present = {(member.side, member.image.label) for member in members}
-    for side in SIDES:
-        for label, name in enumerate(CLASSES):
-            if side in sides and (side, label) not in present:
-                raise DatasetError(
-                    f"expected {name} images of some patient for each of "
-                    f"{', '.join(s for s in SIDES if s in sides)}, found none for {side}; "
-                    "add images of more patients"
-                )
+def _joined(images: Sequence[LabelledImage]) -> list[str]:
+    """Return a note where the data set gives a validation folder."""
+    count = sum(image.given_side == "validation" for image in images)
+    if not count:
+        return []
+    return [f"the {count:,} images of the validation folder join training: the folds validate"]
+
+
+def _in_two_classes(members: Sequence[Member]) -> list[str]:
+    """Return a note where patients have images of more than one class."""
+    labels: dict[str, set[int]] = defaultdict(set)
+    for member in members:
+        if member.side != EXCLUDED:
+            labels[member.image.patient].add(member.image.label)
+    patients = sorted(patient for patient, found in labels.items() if len(found) > 1)
+    if not patients:
+        return []
+    few = ", ".join(patients[:EXAMPLES]) + (", ..." if len(patients) > EXAMPLES else "")
+    return [
+        f"{len(patients):,} patients have images of more than one class ({few}); "
+        "each stays whole, in one fold"
+    ]
