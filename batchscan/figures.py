@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.outcomes import ClassOutcomes, Outcomes
-from batchscan.statistics import Interval, delong_interval, f1_interval, roc_auc, wilson_interval
+from batchscan.statistics import (
+    Interval,
+    delong_interval,
+    f1_interval,
+    mean_interval,
+    roc_auc,
+    wilson_interval,
+)
 
 AGAINST_THE_REST = (
     "true_positive",
@@ -91,14 +98,25 @@ def class_figures(
         _against_the_rest(outcomes, number, classes, confusion[number], subgroup)
         for number in range(len(classes))
     ]
-    recalls, areas = ([_value(metrics, name) for metrics in each] for name in ("recall", "auc"))
+    areas = [metric.value for metrics in each for metric in metrics if metric.metric == "auc"]
     together = [
         *_labelled(n, outcomes.not_scored),
         _proportion("accuracy", int(confusion.trace()), n),
-        ("balanced_accuracy", _mean(recalls), None, n),
+        ("balanced_accuracy", *_balanced_accuracy(confusion), n),
         ("macro_auc", _mean(areas), None, n),
     ]
     return [_metric(subgroup, *row) for row in together] + [row for rows in each for row in rows]
+
+
+def _balanced_accuracy(confusion: NDArray[np.int64]) -> tuple[float | None, Interval | None]:
+    """Return the mean of the classes' recalls; not defined where a class has no image."""
+    pairs = list(zip(confusion.diagonal().tolist(), confusion.sum(axis=1).tolist(), strict=True))
+    intervals = [wilson_interval(right, images) for right, images in pairs]
+    known = [interval for interval in intervals if interval is not None]
+    if len(known) < len(pairs):
+        return None, None
+    recalls = [right / images for right, images in pairs]
+    return _mean(recalls), mean_interval(recalls, known)
 
 
 def _against_the_rest(
@@ -124,10 +142,6 @@ def _labelled(n: int, not_scored: int) -> list[tuple[str, float | None, Interval
         ("labelled", labelled, None, labelled),
         ("labelled_not_scored", not_scored, None, labelled),
     ]
-
-
-def _value(metrics: Sequence[Metric], name: str) -> float | None:
-    return next(metric.value for metric in metrics if metric.metric == name)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
