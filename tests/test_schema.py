@@ -57,7 +57,7 @@ def test_columns_of_a_part() -> None:
              min_size=2, max_size=6, unique_by=str.casefold)
 )  # fmt: skip
 def test_columns_for_classes(classes: list[str]) -> None:
-    """Two classes have one `score`; more have one each, in its place, and no name is there twice."""
+    """Two classes have one `score`, more have one each in its place; no name is there twice."""
     scores = list(score_columns(classes))
     assert scores == (["score"] if len(classes) == 2 else [f"score_{name}" for name in classes])
     for schema, constant in (
