@@ -48,9 +48,11 @@ DEFAULT_FOLDER = Path(__file__).parent / "default_model"
 class Bundle:
     """A verified model bundle.
 
-    `classes` holds two names, the one that a high score stands for last. `threshold`, in [0, 1], is
-    the lowest score that is predicted to be that class. The network takes grey images of
-    `input_size` times `input_size` pixels, decoded by the recipe that `preprocessing` names.
+    `classes` holds two or more names. Of two, a high score stands for the last, and `threshold`, in
+    [0, 1], is the lowest score that is predicted to be that class. With more, each class has its
+    score, the likeliest is predicted, and `threshold` is None. `batchscan.model` says what the
+    network must take and give; its grey images have `input_size` times `input_size` pixels, and are
+    decoded by the recipe that `preprocessing` names.
 
     `digest` identifies what produces the scores (network, input size, recipe, classes). It leaves
     out the threshold and all prose: choosing another threshold doesn't make another model.
@@ -58,12 +60,17 @@ class Bundle:
 
     folder: Path
     name: str
-    classes: tuple[str, str]
-    threshold: float
+    classes: tuple[str, ...]
+    threshold: float | None
     input_size: int
     preprocessing: str
     digest: str
     card: Mapping[str, Any] = field(compare=False, repr=False)
+
+    @property
+    def positive_class(self) -> str | None:
+        """The class that a high score stands for; None where there are more than two."""
+        return self.classes[-1] if len(self.classes) == 2 else None
 
     def model_bytes(self, runtime: str) -> bytes:
         """Return the model file that `runtime` ("onnx" or "tensorflow") runs, verified again.
@@ -99,8 +106,8 @@ def load_bundle(folder: Path | None = None) -> Bundle:
     return Bundle(
         folder=folder,
         name=card["name"],
-        classes=(card["classes"][0], card["classes"][1]),
-        threshold=float(card["threshold"]),
+        classes=tuple(card["classes"]),
+        threshold=_as_float(card.get("threshold")),
         input_size=card["input"]["size"],
         preprocessing=card["preprocessing"],
         digest=digest_of(card),
@@ -113,8 +120,8 @@ def write_bundle(
     *,
     name: str,
     files: Mapping[str, bytes],
-    classes: tuple[str, str],
-    threshold: float,
+    classes: tuple[str, ...],
+    threshold: float | None,
     input_size: int,
     preprocessing: str,
     details: Mapping[str, Any] | None = None,
@@ -123,6 +130,7 @@ def write_bundle(
 
     `files` maps names of `LISTED_FILES` to their content. `details` holds further fields of the
     card (training data, figures, limits, ...), JSON values only; it can't replace the fields here.
+    `threshold` is None for more than two classes. Raises `BundleError` for a field that cannot be.
 
     The bundle is completed in a temporary folder beside `folder` and then renamed. An older bundle
     is replaced; any other folder that isn't empty is refused with `BundleError`, and left as it is.
@@ -137,7 +145,7 @@ def write_bundle(
         "input": {"size": input_size, "channels": 1, "dtype": "uint8"},
         "preprocessing": preprocessing,
         "classes": list(classes),
-        "threshold": float(threshold),
+        "threshold": _as_float(threshold),
         "files": {name: _sha256(content) for name, content in sorted(files.items())},
     }
     card = {**required, **(details or {}), **required}
@@ -176,6 +184,10 @@ def refuse_unless_replaceable(folder: Path) -> None:
             f"{folder}: replacing this bundle would delete {foreign[0]}, which is no part of it; "
             f"move it away, or {advice}"
         )
+
+
+def _as_float(threshold: float | None) -> float | None:
+    return None if threshold is None else float(threshold)
 
 
 def _verified(path: Path, expected: str) -> bytes:

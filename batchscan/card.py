@@ -56,10 +56,15 @@ def check_card(path: Path, card: Mapping[str, Any]) -> None:
     for key in ("name", "preprocessing"):
         if not _is_label(card.get(key)):
             raise _unexpected(path, key, "1 to 100 printable characters", card.get(key))
-    if not _are_classes(card.get("classes")):
-        raise _unexpected(path, "classes", "two different names", card.get("classes"))
-    if not _is_probability(card.get("threshold")):
-        raise _unexpected(path, "threshold", "a number from 0 to 1", card.get("threshold"))
+    classes, threshold = card.get("classes"), card.get("threshold")
+    if not _are_classes(classes):
+        names = "two or more names of 1 to 100 printable characters, different in any case"
+        raise _unexpected(path, "classes", names, classes)
+    if len(card["classes"]) == 2 and not _is_probability(threshold):
+        raise _unexpected(path, "threshold", "a number from 0 to 1", threshold)
+    if len(card["classes"]) > 2 and threshold is not None:
+        nothing = "null for more than two classes (the likeliest is predicted)"
+        raise _unexpected(path, "threshold", nothing, threshold)
     shape = card.get("input")
     size = shape.get("size") if isinstance(shape, dict) else None
     if type(size) is not int or not 1 <= size <= 4096:
@@ -92,9 +97,9 @@ def _is_probability(value: object) -> bool:
 
 
 def _are_classes(value: object) -> bool:
-    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_label, value)):
+    if not isinstance(value, list) or len(value) < 2 or not all(map(_is_label, value)):
         return False
-    return bool(value[0].casefold() != value[1].casefold())
+    return len({name.casefold() for name in value}) == len(value)
 
 
 def _are_files(value: object) -> bool:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from batchscan.errors import LabelError
 from batchscan.labels import LabelTable, names_by_spelling
-from batchscan.schema import RESULT_SCHEMA
+from batchscan.schema import result_schema
 
 _MISSING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null"], pa.large_string())
 
@@ -47,7 +47,7 @@ def read_labels(
         reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0][:200]
         raise LabelError(f"{file}: the label file cannot be read: {reason}") from problem
     # Each step replaces the table of the step before: with millions of paths, two are a lot.
-    table = _named(file, table)
+    table = _named(file, table, result_schema(classes).names)
     _check_paths(file, table.column("path"))
     table = table.set_column(0, "path", _normalised(table.column("path"), archive_root))
     table = table.set_column(1, "label", _canonical(file, table.column("label"), classes))
@@ -127,10 +127,10 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(column, ""), None, column)
 
 
-def _named(file: Path, table: pa.Table) -> pa.Table:
+def _named(file: Path, table: pa.Table, result_columns: Sequence[str]) -> pa.Table:
     """Bring `path` and `label` to the front, and rename the others where the result has theirs."""
     positions = {key: _position(file, table.column_names, key) for key in ("path", "label")}
-    taken = {name.casefold() for name in RESULT_SCHEMA.names}
+    taken = {name.casefold() for name in result_columns}
     columns = {key: table.column(position) for key, position in positions.items()}
     for position, name in enumerate(table.column_names):
         if position in positions.values() or not name.strip():

@@ -1,7 +1,8 @@
 """How well scores agree with labels: figures with their 95% intervals.
 
-The positive class is the last of the two class names. Only images that are scored *and* labelled
-enter the figures; labelled images without a score are counted beside them, never left out unsaid.
+The positive class is the last of two class names; of more, each is taken against the rest. Only
+images that are scored *and* labelled enter the figures; labelled images without a score are counted
+beside them, never left out unsaid.
 
 The intervals take images as independent. Where many images show the same patients, the truth is
 less certain than the intervals say.
@@ -10,7 +11,6 @@ less certain than the intervals say.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,39 +21,24 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from batchscan.errors import BatchscanError, LabelError, UsageError
+from batchscan.errors import LabelError, UsageError
+from batchscan.figures import Metric, class_figures, figures
 from batchscan.labels import LabelLookup, LabelTable
-from batchscan.outcomes import Outcomes, select_outcomes
-from batchscan.schema import SCORED
-from batchscan.statistics import Interval, delong_interval, f1_interval, roc_auc, wilson_interval
+from batchscan.metrics_file import METRICS_SCHEMA, remove_stale_metrics, write_metrics
+from batchscan.outcomes import ClassOutcomes, Outcomes, select_class_outcomes, select_outcomes
+from batchscan.schema import SCORED, score_columns
 
-METRICS_SCHEMA = pa.schema(
-    [
-        pa.field("subgroup", pa.string(), nullable=False),
-        pa.field("metric", pa.string(), nullable=False),
-        pa.field("value", pa.float64()),
-        pa.field("ci_low", pa.float64()),
-        pa.field("ci_high", pa.float64()),
-        pa.field("n", pa.int64(), nullable=False),
-    ]
-)
-"""The columns of `results.metrics.parquet`: one row for each figure of each subgroup."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One figure. `value` is None where it is not defined; `n` images are what it rests on.
-
-    For a proportion, `n` is its denominator; for `f1`, the images that are positive by label or
-    prediction. An interval is None where none can be stated.
-    """
-
-    subgroup: str
-    metric: str
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-    n: int
+__all__ = [
+    "Metric",
+    "MetricsReport",
+    "figures",
+    "compute_metrics",
+    "metrics_from_result",
+    "measure",
+    "METRICS_SCHEMA",
+    "write_metrics",
+    "remove_stale_metrics",
+]
 
 
 @dataclass(frozen=True)
@@ -61,22 +46,23 @@ class MetricsReport:
     """The figures of a result, and what they were computed from.
 
     `images` counts all rows of the result. `unmatched_labels` counts the paths of a label file that
-    the result has no row for, with a few `unmatched_examples`.
+    the result has no row for, with a few `unmatched_examples`. `threshold` is None for more than
+    two classes.
     """
 
     metrics: tuple[Metric, ...]
-    classes: tuple[str, str]
-    threshold: float
+    classes: tuple[str, ...]
+    threshold: float | None
     model_name: str
     model_digest: str
     images: int
     unmatched_labels: int = 0
     unmatched_examples: tuple[str, ...] = ()
 
-    def find(self, name: str, subgroup: str = "all") -> Metric:
-        """Return one figure; raises `KeyError` for a name that isn't there."""
+    def find(self, name: str, subgroup: str = "all", class_name: str | None = None) -> Metric:
+        """Return one figure, of a class if one is named; raises `KeyError` if it isn't there."""
         for metric in self.metrics:
-            if (metric.subgroup, metric.metric) == (subgroup, name):
+            if (metric.subgroup, metric.metric, metric.class_name) == (subgroup, name, class_name):
                 return metric
         raise KeyError(name)
 
@@ -90,7 +76,7 @@ def compute_metrics(
     prediction: Sequence[str | None] | NDArray[Any] | pa.Array | None = None,
     subgroup: str = "all",
 ) -> list[Metric]:
-    """Return every figure of one group of images.
+    """Return every figure of one group of images, for two classes.
 
     `score` is float32 (n,), NaN or null where an image has no score; `label` and `prediction` (n,)
     hold class names, null where unknown. Without `prediction` it is derived from the threshold.
@@ -105,49 +91,8 @@ def compute_metrics(
     )
 
 
-def figures(outcomes: Outcomes, threshold: float, subgroup: str = "all") -> list[Metric]:
-    """Return every figure of one group, in the order of the file."""
-    truth, predicted = outcomes.positive, outcomes.predicted
-    n = truth.size
-    tp, fp = int((truth & predicted).sum()), int((~truth & predicted).sum())
-    fn, tn = int((truth & ~predicted).sum()), int((~truth & ~predicted).sum())
-    labelled = n + outcomes.not_scored
-    rows: list[tuple[str, float | None, Interval | None, int]] = [
-        ("labelled", labelled, None, labelled),
-        ("labelled_not_scored", outcomes.not_scored, None, labelled),
-        ("true_positive", tp, None, n),
-        ("false_positive", fp, None, n),
-        ("true_negative", tn, None, n),
-        ("false_negative", fn, None, n),
-        ("threshold", threshold, None, n),
-        _proportion("prevalence", tp + fn, n),
-        _proportion("accuracy", tp + tn, n),
-        _proportion("precision", tp, tp + fp),
-        _proportion("recall", tp, tp + fn),
-        _proportion("specificity", tn, tn + fp),
-        ("f1", _ratio(2 * tp, 2 * tp + fp + fn), f1_interval(tp, fp, fn), tp + fp + fn),
-        ("auc", roc_auc(truth, outcomes.score), delong_interval(truth, outcomes.score), n),
-    ]
-    return [_metric(subgroup, *row) for row in rows]
-
-
 def _is_plain(values: object) -> bool:
     return not isinstance(values, pa.Array | pa.ChunkedArray)
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _proportion(name: str, part: int, n: int) -> tuple[str, float | None, Interval | None, int]:
-    return name, _ratio(part, n), wilson_interval(part, n), n
-
-
-def _metric(
-    subgroup: str, name: str, value: float | None, interval: Interval | None, n: int
-) -> Metric:
-    low, high = interval or (None, None)
-    return Metric(subgroup, name, None if value is None else float(value), low, high, n)
 
 
 def metrics_from_result(result: Path, labels: LabelTable | None = None) -> MetricsReport:
@@ -160,7 +105,8 @@ def metrics_from_result(result: Path, labels: LabelTable | None = None) -> Metri
     try:
         with result.open("rb") as stream, pq.ParquetFile(stream) as file:
             provenance = _provenance(result, file)
-            columns = ["status", "score", "prediction", "label" if labels is None else "path"]
+            scores = score_columns(provenance["model"]["classes"])
+            columns = ["status", *scores, "prediction", "label" if labels is None else "path"]
             if absent := set(columns) - set(file.schema_arrow.names):
                 raise _no_result(result, f"no column {min(absent)}")
             report = measure(file.iter_batches(65536, columns=columns), provenance, labels)
@@ -183,24 +129,20 @@ def measure(
     `provenance` holds `threshold` and `model` (with `name`, `digest` and `classes`), as the footer
     of a result does.
     """
-    model, threshold = provenance["model"], float(provenance["threshold"])
+    model, threshold = provenance["model"], provenance["threshold"]
+    group = _Group(tuple(model["classes"]), None if threshold is None else float(threshold))
     lookup = LabelLookup(labels) if labels is not None else None
-    parts, images = [], 0
+    images = 0
     for batch in batches:
         images += batch.num_rows
         own = batch.column("label") if lookup is None else None
         label = own if lookup is None else _flat(lookup.find(batch.column("path")).column("label"))
-        status = batch.column("status")
-        if pa.types.is_dictionary(status.type):
-            status = status.cast(pa.string())
-        score = pc.if_else(pc.equal(status, SCORED), batch.column("score"), None)
-        prediction = batch.column("prediction")
-        parts.append(select_outcomes(score, label, prediction, threshold, model["classes"]))
+        group.add(batch, label)
     unmatched, examples = lookup.unmatched() if lookup is not None else (0, ())
     return MetricsReport(
-        metrics=tuple(figures(Outcomes.joined(parts), threshold)),
-        classes=(model["classes"][0], model["classes"][-1]),
-        threshold=threshold,
+        metrics=tuple(group.figures()),
+        classes=group.classes,
+        threshold=group.threshold,
         model_name=model["name"],
         model_digest=model["digest"],
         images=images,
@@ -209,42 +151,39 @@ def measure(
     )
 
 
-def write_metrics(
-    metrics: Iterable[Metric], path: Path, provenance: Mapping[str, Any] | None = None
-) -> None:
-    """Write figures as Parquet, whole or not at all; `provenance` becomes the footer `batchscan`.
+class _Group:
+    """Collects outcomes batch by batch; `threshold` is None for more than two classes."""
 
-    Raises `BatchscanError` if the file cannot be written.
-    """
-    rows = list(metrics)
-    columns = {name: [getattr(row, name) for row in rows] for name in METRICS_SCHEMA.names}
-    footer = {"batchscan": json.dumps(provenance or {}, ensure_ascii=False, allow_nan=False)}
-    table = pa.table(columns, schema=METRICS_SCHEMA.with_metadata(footer))
-    partial = path.with_name(f".{path.name}.partial")  # One name: a killed run leaves one at most.
-    try:
-        try:
-            with partial.open("wb") as file:
-                pq.write_table(table, file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as problem:
-        raise BatchscanError(
-            f"{path}: the metrics cannot be written ({problem.strerror or problem}); make room "
-            "there, then run the same command again"
-        ) from problem
+    def __init__(self, classes: tuple[str, ...], threshold: float | None) -> None:
+        self.classes = classes
+        self.threshold = threshold
+        self._pairs: list[Outcomes] = []
+        self._of_classes: list[ClassOutcomes] = []
 
+    def add(self, batch: pa.RecordBatch, label: pa.Array) -> None:
+        """Take the labelled images of a batch of result rows."""
+        status = batch.column("status")
+        if pa.types.is_dictionary(status.type):
+            status = status.cast(pa.string())
+        is_scored = pc.equal(status, SCORED)
+        scores = [
+            pc.if_else(is_scored, batch.column(name), None) for name in score_columns(self.classes)
+        ]
+        prediction = batch.column("prediction")
+        if self.threshold is None:
+            outcomes = select_class_outcomes(scores, label, prediction, self.classes)
+            self._of_classes.append(outcomes)
+        else:
+            self._pairs.append(
+                select_outcomes(scores[0], label, prediction, self.threshold, self.classes)
+            )
 
-def remove_stale_metrics(path: Path) -> None:
-    """Remove the figures of an earlier scan, but none from a label file that came later."""
-    try:
-        footer = json.loads((pq.read_schema(path).metadata or {})[b"batchscan"])
-    except (OSError, pa.ArrowException, KeyError, ValueError):
-        return  # There is none, or it is not ours.
-    if not footer.get("labels"):
-        path.unlink()
+    def figures(self) -> list[Metric]:
+        """Return the figures of all that was added."""
+        if self.threshold is None:
+            joined = ClassOutcomes.joined(self._of_classes, len(self.classes))
+            return class_figures(joined, self.classes)
+        return figures(Outcomes.joined(self._pairs), self.threshold)
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
@@ -267,8 +206,11 @@ def _provenance(path: Path, file: pq.ParquetFile) -> dict[str, Any]:
         footer = json.loads(text)
         model = footer["model"]
         names = [model["name"], model["digest"], *model["classes"]]
-        usable = len(names) == 4 and all(isinstance(name, str) for name in names)
-        usable = usable and 0 <= float(footer["threshold"]) <= 1
+        usable = len(names) >= 4 and all(isinstance(name, str) for name in names)
+        if len(names) == 4:
+            usable = usable and 0 <= float(footer["threshold"]) <= 1
+        else:
+            usable = usable and footer["threshold"] is None
     except (ValueError, KeyError, TypeError):
         usable = False
     if not usable:

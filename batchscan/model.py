@@ -2,6 +2,13 @@
 
 Every batch that reaches the network has `BATCH` images, the last one padded: matrix kernels round
 differently for different batch sizes, and a score must not depend on its neighbours.
+
+What a network must take and give, for grey images of S x S pixels:
+
+- `model.onnx`: one input, uint8 [N, S, S]; an output named `score`, float32 [N] (the probability of
+  the last of two classes) or [N, C] (a softmax over C classes, three or more). Further outputs,
+  such as a class activation map, are not asked for.
+- `model.keras`: one input, (B, S, S, 1); one output, (B, 1) or (B, C), likewise.
 """
 
 from __future__ import annotations
@@ -16,11 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscan.card import CARD, MODEL_FILES
 from batchscan.errors import BundleError, UsageError, WorkerError
 
 BATCH = 32
 
 RUNTIMES = ("onnx", "tensorflow")
+
+_SCORE = "score"
 
 _GPU_PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "ROCMExecutionProvider")
 
@@ -29,15 +39,23 @@ Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Scorer:
-    """A loaded network. `forward` takes uint8 (BATCH, S, S); `provider` says what it runs on."""
+    """A loaded network; `provider` says what it runs on.
+
+    `forward` takes uint8 (BATCH, S, S). For `class_count` 2 it gives float32 (BATCH,), else
+    (BATCH, class_count).
+    """
 
     forward: Forward
     input_size: int
     provider: str
+    class_count: int = 2
 
     def score(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Score uint8 (B, S, S) grey levels: float32 (B,), probability of the positive class."""
-        scores = np.empty(len(images), dtype=np.float32)
+        """Score uint8 (B, S, S) grey levels: float32, probabilities from 0 to 1.
+
+        With two classes (B,), of the positive class; with C of them (B, C), of each.
+        """
+        scores = np.empty(_shape(len(images), self.class_count), dtype=np.float32)
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
             count = len(batch)
@@ -49,22 +67,50 @@ class Scorer:
 
 
 def open_scorer(
-    runtime: str, model: bytes, *, input_size: int, threads: int = 1, device: str = "cpu"
+    runtime: str,
+    model: bytes,
+    *,
+    input_size: int,
+    class_count: int = 2,
+    threads: int = 1,
+    device: str = "cpu",
 ) -> Scorer:
     """Load the bytes of a `model.onnx` (runtime `onnx`) or a `model.keras` (`tensorflow`).
 
-    `device` is `cpu` or `gpu`. Raises `BundleError` if the bytes are no such model,
-    `WorkerError` if the GPU was asked for and cannot be used: a run that was placed on GPUs must
-    not crawl along on CPUs unnoticed.
+    `device` is `cpu` or `gpu`. Raises `BundleError` if the bytes are no such model, or if it does
+    not give a score for each of `class_count` classes; `WorkerError` if the GPU was asked for and
+    cannot be used: a run that was placed on GPUs must not crawl along on CPUs unnoticed.
     """
     if runtime == "onnx":
-        return _open_onnx(model, input_size, threads, device)
-    if runtime == "tensorflow":
-        return _open_keras(model, input_size, threads, device)
-    raise UsageError(f"unknown runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}")
+        forward, provider = _open_onnx(model, threads, device)
+    elif runtime == "tensorflow":
+        forward, provider = _open_keras(model, threads, device)
+    else:
+        raise UsageError(f"unknown runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}")
+    _check_output(forward, MODEL_FILES[runtime], input_size, class_count)
+    shape = _shape(BATCH, class_count)
+    return Scorer(lambda batch: forward(batch).reshape(shape), input_size, provider, class_count)
 
 
-def _open_onnx(model: bytes, input_size: int, threads: int, device: str) -> Scorer:
+def _shape(count: int, class_count: int) -> tuple[int, ...]:
+    """Return the shape of the scores of `count` images."""
+    return (count,) if class_count == 2 else (count, class_count)
+
+
+def _check_output(forward: Forward, file: str, input_size: int, class_count: int) -> None:
+    """Run one batch: a file may leave open which shapes it gives, and it may declare wrong ones."""
+    found = np.asarray(forward(np.zeros((BATCH, input_size, input_size), dtype=np.uint8)))
+    wanted = [_shape(BATCH, class_count)] + ([(BATCH, 1)] if class_count == 2 else [])
+    if found.dtype.kind != "f" or found.shape not in wanted:
+        shown = " or ".join(str(list(shape)) for shape in wanted)
+        raise BundleError(
+            f"{file}: expected float32 {shown} as the scores of {BATCH} images in {class_count} "
+            f"classes, found {found.dtype} {list(found.shape)}; correct the classes in {CARD}, or "
+            "export the network again"
+        )
+
+
+def _open_onnx(model: bytes, threads: int, device: str) -> tuple[Forward, str]:
     # From 1.29 on, ONNX Runtime reports to its maker as soon as it is imported, unless it is told
     # not to before.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -84,13 +130,18 @@ def _open_onnx(model: bytes, input_size: int, threads: int, device: str) -> Scor
     provider = session.get_providers()[0]
     if device == "gpu" and provider not in _GPU_PROVIDERS:
         raise WorkerError(_gpu_message("ONNX Runtime could not start its GPU provider"))
-    name, output = session.get_inputs()[0].name, session.get_outputs()[0].name
+    name, outputs = session.get_inputs()[0].name, [node.name for node in session.get_outputs()]
+    if _SCORE not in outputs:
+        raise BundleError(
+            f"model.onnx: expected an output named {_SCORE}, found {', '.join(outputs)}; export "
+            "the network again"
+        )
 
     def forward(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = session.run([output], {name: batch})[0]
-        return scores.reshape(len(batch))
+        scores: NDArray[np.float32] = session.run([_SCORE], {name: batch})[0]
+        return scores
 
-    return Scorer(forward, input_size, provider)
+    return forward, provider
 
 
 def _onnx_providers(available: list[str], device: str) -> list[str]:
@@ -112,7 +163,7 @@ def _gpu_message(found: str) -> str:
     )
 
 
-def _open_keras(model: bytes, input_size: int, threads: int, device: str) -> Scorer:
+def _open_keras(model: bytes, threads: int, device: str) -> tuple[Forward, str]:
     tensorflow, keras = _import_keras(threads)
     gpus = tensorflow.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
@@ -130,9 +181,9 @@ def _open_keras(model: bytes, input_size: int, threads: int, device: str) -> Sco
     def forward(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         with tensorflow.device(place):
             scores = call(tensorflow.constant(batch[..., np.newaxis]))
-        return np.asarray(scores, dtype=np.float32).reshape(len(batch))
+        return np.asarray(scores, dtype=np.float32)
 
-    return Scorer(forward, input_size, f"tensorflow{place}")
+    return forward, f"tensorflow{place}"
 
 
 def _import_keras(threads: int) -> tuple[Any, Any]:

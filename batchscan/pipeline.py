@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batchscan.archive import ListingNotes, display_path, list_images
 from batchscan.bundle import Bundle, load_bundle
 from batchscan.config import ScanConfig
-from batchscan.errors import BatchscanError, BundleError, NoImagesFound
+from batchscan.errors import BatchscanError, BundleError, NoImagesFound, UsageError
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
@@ -33,6 +32,7 @@ from batchscan.metrics import (
     write_metrics,
 )
 from batchscan.observer import Observer, Progress, ShardReport, WorkerFacts
+from batchscan.outcomes import predictions
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.provenance import host_facts, identity_of, refuse_difference, software_record
 from batchscan.results import (
@@ -45,7 +45,7 @@ from batchscan.results import (
     write_part,
     write_result,
 )
-from batchscan.schema import RESULT_SCHEMA
+from batchscan.schema import result_schema, score_schema
 from batchscan.shard import Shard
 from batchscan.signals import check_signals
 from batchscan.summary import ScanSummary
@@ -92,10 +92,11 @@ def run_scan(
     beside the output, where the next run of the same command finds it.
     """
     bundle = _load_matching_bundle(config.model)
+    threshold = _threshold(config, bundle)
     labels = _read_labels(config, bundle)
     try:
         with Workspace(config.out) as workspace:
-            scan = _Scan(config, bundle, labels, workspace, progress or Progress())
+            scan = _Scan(config, bundle, threshold, labels, workspace, progress or Progress())
             return scan.run(dispatch)
     except OSError as error:
         raise BatchscanError(
@@ -120,6 +121,19 @@ def _load_matching_bundle(folder: Path | None) -> Bundle:
     return bundle
 
 
+def _threshold(config: ScanConfig, bundle: Bundle) -> float | None:
+    """Return the threshold of the positive class; None for a model with more than two classes."""
+    if config.threshold is None:
+        return bundle.threshold
+    if bundle.threshold is None:
+        raise UsageError(
+            f"--threshold {config.threshold}: expected a model with two classes, found "
+            f"{len(bundle.classes)} in {bundle.folder}, where the likeliest class is predicted; "
+            "leave --threshold out"
+        )
+    return config.threshold
+
+
 def _read_labels(config: ScanConfig, bundle: Bundle) -> LabelTable | None:
     if config.labels is None:
         return None
@@ -133,6 +147,7 @@ class _Scan:
         self,
         config: ScanConfig,
         bundle: Bundle,
+        threshold: float | None,
         labels: LabelTable | None,
         workspace: Workspace,
         progress: Progress,
@@ -144,7 +159,8 @@ class _Scan:
         self._workspace = workspace
         self._progress = progress
         self._root = os.path.realpath(config.archive)
-        self._threshold = bundle.threshold if config.threshold is None else config.threshold
+        self._threshold = threshold
+        self._part_schema = score_schema(bundle.classes)
         self._clock = time.monotonic()
         self._notes = ListingNotes()
         self._plan = PlanCounts()
@@ -197,6 +213,7 @@ class _Scan:
             generation=state.generation,
             runtime=self._config.runtime,
             input_size=self._bundle.input_size,
+            classes=self._bundle.classes,
         )
         model = self._bundle.model_bytes(self._config.runtime)
         dispatch(job, model, chain([first], shards), self._tally)
@@ -204,8 +221,9 @@ class _Scan:
     def _shards(self, state: RunState) -> Iterator[Shard]:
         sources = part_sources(self._workspace.folder)
         if self._workspace.out.exists() and not state.replaces_result:
-            sources += result_sources(self._workspace.out)
-        finished = FinishedRows(sweep(sources), self._keep(state), self._notes, self._plan)
+            sources += result_sources(self._workspace.out, self._part_schema)
+        earlier = sweep(sources, self._part_schema)
+        finished = FinishedRows(earlier, self._keep(state), self._notes, self._plan)
         names = list_images(
             Path(self._root),
             self._notes,
@@ -238,12 +256,12 @@ class _Scan:
         threading.Thread(target=count, daemon=True).start()
 
     def _merge(self, state: RunState) -> None:
-        schema = RESULT_SCHEMA
+        schema = result_schema(self._bundle.classes)
         if self._labels is not None:
             for column in self._labels.extra_fields:
                 schema = schema.append(column)
         parts = part_sources(self._workspace.folder, only=state.generation)
-        tables = (self._derive(table, schema) for table in sweep(parts))
+        tables = (self._derive(table, schema) for table in sweep(parts, self._part_schema))
         write_result(
             self._workspace.out,
             self._workspace.scratch,
@@ -254,15 +272,12 @@ class _Scan:
 
     def _derive(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
         """Add what follows from options and labels, not from pixels."""
-        negative, positive = self._bundle.classes
-        # As float32: a score that shows as 0.7 reaches a threshold of 0.7.
-        threshold = pa.scalar(self._threshold, pa.float32())
-        above = pc.greater_equal(table["score"], threshold)
-        table = table.append_column("prediction", pc.if_else(above, positive, negative))
+        predicted = predictions(table, self._bundle.classes, self._threshold)
+        table = table.append_column("prediction", predicted)
         for name, column in self._label_columns(table).items():
             table = table.append_column(name, column)
         table = table.select(schema.names).cast(schema)
-        self._counts.add(table, positive)
+        self._counts.add(table, self._bundle.positive_class)
         return table
 
     def _label_columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
@@ -287,7 +302,7 @@ class _Scan:
             "host": host_facts() | {"providers": sorted(self._tally.providers)},
             "started": state.started,
             "finished": datetime.now(UTC).isoformat(),
-            "counts": self._counts.as_json(),
+            "counts": self._counts.as_json(self._bundle.classes),
         }
 
     def _measure(self) -> MetricsReport | None:
@@ -313,7 +328,7 @@ class _Scan:
             seconds=time.monotonic() - self._clock,
             notes=self._notes,
             unmatched_labels=self._lookup.unmatched() if self._lookup else (0, ()),
-            positive_class=self._bundle.classes[-1],
+            classes=self._bundle.classes,
             metrics=metrics,
             too_many_failures=not self._config.max_failures.allows(
                 self._counts.failed.total(), self._counts.found

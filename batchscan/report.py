@@ -30,15 +30,22 @@ def _lines(summary: ScanSummary) -> list[str]:
     if failed:
         kinds = ", ".join(f"{name} {n:,}" for name, n in counts.failed.most_common())
         lines.append(f"  failed     {kinds}")
-    lines.append(
-        f"  model      {summary.model}; {counts.positive:,} at or above the threshold "
-        f"{summary.threshold:.4g} ({summary.positive_class})"
-    )
+    lines.append(f"  model      {summary.model}; {_predicted(summary)}")
     lines += _notes(summary)
     lines.append(f"  results    {summary.out}")
     if summary.metrics_out:
         lines.append(f"  metrics    {summary.metrics_out}")
     return lines
+
+
+def _predicted(summary: ScanSummary) -> str:
+    if summary.threshold is None:
+        counts = summary.counts.predicted
+        return "predicted " + ", ".join(f"{name} {counts[name]:,}" for name in summary.classes)
+    return (
+        f"{summary.counts.positive:,} at or above the threshold {summary.threshold:.4g} "
+        f"({summary.classes[-1]})"
+    )
 
 
 def _notes(summary: ScanSummary) -> list[str]:

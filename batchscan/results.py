@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from batchscan.disk import replace_durably
 from batchscan.errors import BatchscanError, UsageError
-from batchscan.schema import DICTIONARY_COLUMNS, RESULT_SCHEMA, SCORE_SCHEMA
+from batchscan.schema import DICTIONARY_COLUMNS, SCORE_SCHEMA, SCORED, TWO_CLASSES, result_schema
 
 FOOTER_KEY = b"batchscan"
 _FIRST_KEY = b"batchscan.first"
@@ -41,32 +41,39 @@ class Source:
 
 @dataclass
 class Counts:
-    """What a result holds; it grows while the result is written."""
+    """What a result holds; it grows while the result is written.
+
+    `predicted` counts the images by predicted class; `positive` those of the positive class, where
+    there are two.
+    """
 
     found: int = 0
     scored: int = 0
     labelled: int = 0
     positive: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    predicted: Counter[str] = field(default_factory=Counter)
 
-    def add(self, table: pa.Table, positive_class: str) -> None:
-        """Count the rows of a table in the result's schema."""
+    def add(self, table: pa.Table, positive_class: str | None) -> None:
+        """Count the rows of a table in a result's schema; with more classes, none is positive."""
         self.found += table.num_rows
-        self.scored += table.num_rows - table["score"].null_count
+        self.scored += pc.sum(pc.equal(table["status"], SCORED)).as_py() or 0
         self.labelled += table.num_rows - table["label"].null_count
-        self.positive += pc.sum(pc.equal(table["prediction"], positive_class)).as_py() or 0
-        for entry in pc.value_counts(table["failure"].drop_null()).to_pylist():
-            self.failed[entry["values"]] += entry["counts"]
+        for name, total in (("failure", self.failed), ("prediction", self.predicted)):
+            for entry in pc.value_counts(table[name].drop_null()).to_pylist():
+                total[entry["values"]] += entry["counts"]
+        if positive_class is not None:
+            self.positive = self.predicted[positive_class]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, classes: Sequence[str] = TWO_CLASSES) -> dict[str, Any]:
         """Return the counts for the record in the result."""
+        predicted = {name: self.predicted[name] for name in classes}
         return {
             "found": self.found,
             "scored": self.scored,
             "failed": dict(sorted(self.failed.items())),
             "labelled": self.labelled,
-            "positive": self.positive,
-        }
+        } | ({"positive": self.positive} if len(classes) == 2 else {"predicted": predicted})
 
 
 def part_name(generation: int, shard: str) -> str:
@@ -118,13 +125,16 @@ def _load_part(file: Path) -> pa.Table:
         ) from error
 
 
-def result_sources(file: Path) -> list[Source]:
-    """Take the row groups of an earlier result as sources, older than any part."""
+def result_sources(file: Path, schema: pa.Schema = SCORE_SCHEMA) -> list[Source]:
+    """Take the row groups of an earlier result as sources, older than any part.
+
+    `schema` is that of the parts it was made of (`batchscan.schema.score_schema`).
+    """
     parquet = pq.ParquetFile(file)
     sources = []
     for group in range(parquet.num_row_groups):
         first = parquet.read_row_group(group, columns=["path"])["path"][0].as_py()
-        load = partial(parquet.read_row_group, group, columns=SCORE_SCHEMA.names)
+        load = partial(parquet.read_row_group, group, columns=schema.names)
         sources.append(Source(first, 0, load))
     return sources
 
@@ -148,24 +158,34 @@ def read_footer(file: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(footer, dict):
         raise UsageError(f"{expected}, found a file whose record is damaged; choose another name")
-    missing = [name for name in RESULT_SCHEMA.names if name not in schema.names]
+    wanted = result_schema(classes_of(footer)).names
+    missing = [name for name in wanted if name not in schema.names]
     if missing:
         raise UsageError(f"{expected}, found a file without the column(s) {', '.join(missing)}")
     return footer
 
 
-def sweep(sources: Iterable[Source]) -> Iterator[pa.Table]:
+def classes_of(footer: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the class names that a result's record holds; any two where it says nothing of use."""
+    model = footer.get("model")
+    classes = model.get("classes") if isinstance(model, dict) else None
+    if isinstance(classes, list) and len(classes) >= 2:
+        return tuple(map(str, classes))
+    return TWO_CLASSES
+
+
+def sweep(sources: Iterable[Source], schema: pa.Schema = SCORE_SCHEMA) -> Iterator[pa.Table]:
     """Merge sources into one sorted sequence of tables, each path once, the newest row of it.
 
-    Holds only sources whose paths overlap, plus a batch of rows. The tables have the columns of
-    `SCORE_SCHEMA`.
+    Holds only sources whose paths overlap, plus a batch of rows. `schema` is that of the sources
+    and of the tables (`batchscan.schema.score_schema`).
     """
     waiting: list[pa.Table] = []
     rows = 0
     ordered = sorted(sources, key=lambda source: source.first.encode())
     for source, following in pairwise([*ordered, None]):
         assert source is not None
-        waiting.append(_with_generation(source))
+        waiting.append(_with_generation(source, schema))
         rows += waiting[-1].num_rows
         if following is None:
             yield _newest(waiting)
@@ -177,8 +197,8 @@ def sweep(sources: Iterable[Source]) -> Iterator[pa.Table]:
                 yield _newest([table.slice(0, ready)])
 
 
-def _with_generation(source: Source) -> pa.Table:
-    table = source.load().select(SCORE_SCHEMA.names).cast(SCORE_SCHEMA)
+def _with_generation(source: Source, schema: pa.Schema) -> pa.Table:
+    table = source.load().select(schema.names).cast(schema)
     generations = pa.array(np.full(table.num_rows, source.generation, dtype=np.int32))
     return table.append_column(_GENERATION, generations)
 

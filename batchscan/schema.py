@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -27,6 +27,9 @@ FAILURES = {
 TRANSIENT = frozenset({"permission_denied", "vanished", "read_error"})
 """Failures that the next run tries again although the file looks unchanged."""
 
+TWO_CLASSES = ("negative", "positive")
+"""Stands for any two classes where their names change nothing: a table then has one `score`."""
+
 SCORE_SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -42,7 +45,7 @@ SCORE_SCHEMA = pa.schema(
         pa.field("sha256", pa.string()),
     ]
 )
-"""What a worker knows of an image: the columns of a part."""
+"""What a worker knows of an image: the columns of a part, for a model with two classes."""
 
 RESULT_SCHEMA = pa.schema(
     [
@@ -52,19 +55,44 @@ RESULT_SCHEMA = pa.schema(
         *(SCORE_SCHEMA.field(name) for name in SCORE_SCHEMA.names[3:]),
     ]
 )
-"""The columns of `results.parquet`; further columns of a label file follow them."""
+"""The columns of `results.parquet` for a model with two classes; further columns of a label file
+follow them."""
 
 DICTIONARY_COLUMNS = ("status", "prediction", "label", "failure", "format")
 """Columns of few distinct values, stored as dictionaries."""
 
 
+def score_columns(classes: Sequence[str]) -> tuple[str, ...]:
+    """Name the columns of scores: `score` for two classes, else `score_<class>` for each."""
+    return ("score",) if len(classes) == 2 else tuple(f"score_{name}" for name in classes)
+
+
+def score_schema(classes: Sequence[str]) -> pa.Schema:
+    """Return the columns of a part: `SCORE_SCHEMA`, with the score columns of these classes."""
+    return _with_scores(SCORE_SCHEMA, classes)
+
+
+def result_schema(classes: Sequence[str]) -> pa.Schema:
+    """Return the columns of a result: `RESULT_SCHEMA`, with the score columns of these classes."""
+    return _with_scores(RESULT_SCHEMA, classes)
+
+
+def _with_scores(schema: pa.Schema, classes: Sequence[str]) -> pa.Schema:
+    place = schema.get_field_index("score")
+    scores = [schema.field("score").with_name(name) for name in score_columns(classes)]
+    return pa.schema([*list(schema)[:place], *scores, *list(schema)[place + 1 :]])
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One image's row of a part. `modified` is in microseconds since 1970, UTC."""
+    """One image's row of a part. `modified` is in microseconds since 1970, UTC.
+
+    `score` is one number for a model with two classes, else one for each class, in their order.
+    """
 
     path: str
     status: str
-    score: float | None = None
+    score: float | tuple[float, ...] | None = None
     failure: str | None = None
     error: str | None = None
     width: int | None = None
@@ -75,8 +103,20 @@ class ScoreRow:
     sha256: str | None = None
 
 
-def score_table(rows: Iterable[ScoreRow]) -> pa.Table:
+def score_table(rows: Iterable[ScoreRow], classes: Sequence[str] = TWO_CLASSES) -> pa.Table:
     """Tabulate rows in the schema of a part, in ascending order of `path`."""
     ordered = sorted(rows, key=lambda row: row.path.encode())
-    columns = {name: [getattr(row, name) for row in ordered] for name in SCORE_SCHEMA.names}
-    return pa.table(columns, schema=SCORE_SCHEMA)
+    schema, scores = score_schema(classes), score_columns(classes)
+    columns = {
+        name: [getattr(row, name) for row in ordered] for name in schema.names if name not in scores
+    }
+    values = [_scores(row, len(scores)) for row in ordered]
+    columns |= {name: [row[place] for row in values] for place, name in enumerate(scores)}
+    return pa.table(columns, schema=schema)
+
+
+def _scores(row: ScoreRow, count: int) -> tuple[float | None, ...]:
+    """Return a row's value for each of `count` columns of scores."""
+    if row.score is None:
+        return (None,) * count
+    return row.score if isinstance(row.score, tuple) else (row.score,)

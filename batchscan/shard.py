@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from batchscan.archive import FileState, display_path, file_state, read_image
 from batchscan.errors import ImageFailure
 from batchscan.image import DecodedImage, decode
 from batchscan.model import Scorer
-from batchscan.schema import FAILED, SCORED, ScoreRow, score_table
+from batchscan.schema import FAILED, SCORED, TWO_CLASSES, ScoreRow, score_table
 
 Map = Callable[[Callable[[str], "Sample"], Iterable[str]], Iterator["Sample"]]
 
@@ -43,8 +43,15 @@ class Sample:
     image: DecodedImage | None = None
 
 
-def score_shard(root: str, shard: Shard, scorer: Scorer, map_images: Map = map) -> pa.Table:
-    """Score every image of a shard: one row each, in the schema of a part.
+def score_shard(
+    root: str,
+    shard: Shard,
+    scorer: Scorer,
+    map_images: Map = map,
+    *,
+    classes: Sequence[str] = TWO_CLASSES,
+) -> pa.Table:
+    """Score every image of a shard: one row each, in the schema of a part for these classes.
 
     `map_images` may read and decode in several threads (`ThreadPoolExecutor.map`).
     """
@@ -57,9 +64,9 @@ def score_shard(root: str, shard: Shard, scorer: Scorer, map_images: Map = map) 
         pixels = np.stack([sample.image.pixels for sample in ready if sample.image is not None])
         scores = scorer.score(pixels)
         rows += [
-            _scored(sample.row, float(score)) for sample, score in zip(ready, scores, strict=True)
+            _scored(sample.row, score) for sample, score in zip(ready, scores.tolist(), strict=True)
         ]
-    return score_table(rows)
+    return score_table(rows, classes)
 
 
 def load_sample(root: str, name: str, size: int) -> Sample:
@@ -100,8 +107,10 @@ def failed_row(name: str, failure: ImageFailure, state: FileState | None) -> Sco
     )
 
 
-def _scored(row: ScoreRow, score: float) -> ScoreRow:
-    if not math.isfinite(score):
-        reason = f"the model gave {score} instead of a probability"
-        return replace(row, status=FAILED, failure="not_finite", error=reason)
-    return replace(row, score=score)
+def _scored(row: ScoreRow, score: float | list[float]) -> ScoreRow:
+    values = tuple(score) if isinstance(score, list) else (score,)
+    for value in values:
+        if not math.isfinite(value):
+            reason = f"the model gave {value} instead of a probability"
+            return replace(row, status=FAILED, failure="not_finite", error=reason)
+    return replace(row, score=values if isinstance(score, list) else score)

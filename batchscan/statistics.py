@@ -6,6 +6,7 @@ All samples are taken as independent.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -31,6 +32,23 @@ def wilson_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> I
     low = 0.0 if successes == 0 else min(centre - half, share)
     high = 1.0 if successes == n else max(centre + half, share)
     return low, high
+
+
+def mean_interval(proportions: Sequence[float], intervals: Sequence[Interval]) -> Interval | None:
+    """Return an interval of the mean of independent proportions; None where there is none.
+
+    The proportions' own intervals are combined: each bound of the mean is as far from it as the
+    root of the summed squares of their distances says (MOVER, Zou and Donner 2008). Unlike the
+    usual variance it doesn't shrink to nothing where all proportions are 0 or 1.
+    """
+    if not proportions:
+        return None
+    count = len(proportions)
+    mean = sum(proportions) / count
+    pairs = list(zip(proportions, intervals, strict=True))
+    below = math.hypot(*(share - low for share, (low, _) in pairs)) / count
+    above = math.hypot(*(high - share for share, (_, high) in pairs)) / count
+    return max(mean - below, 0.0), min(mean + above, 1.0)
 
 
 def f1_interval(

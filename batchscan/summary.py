@@ -12,12 +12,12 @@ from batchscan.results import Counts
 
 @dataclass(frozen=True)
 class ScanSummary:
-    """What a scan did, and what its result holds."""
+    """What a scan did, and what its result holds; `threshold` is None for more than two classes."""
 
     out: Path
     metrics_out: Path | None
     model: str
-    threshold: float
+    threshold: float | None
     counts: Counts
     scored_now: int
     unchanged: int
@@ -25,6 +25,6 @@ class ScanSummary:
     seconds: float
     notes: ListingNotes
     unmatched_labels: tuple[int, tuple[str, ...]]
-    positive_class: str
+    classes: tuple[str, ...]
     metrics: MetricsReport | None
     too_many_failures: bool

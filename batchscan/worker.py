@@ -17,6 +17,7 @@ from batchscan.errors import WorkerError
 from batchscan.model import Scorer, open_scorer
 from batchscan.observer import Observer, ShardReport, WorkerFacts
 from batchscan.results import part_name, write_part
+from batchscan.schema import TWO_CLASSES
 from batchscan.shard import Shard, score_shard
 
 _GPU_FILES = (
@@ -37,6 +38,7 @@ class Job:
     generation: int
     runtime: str
     input_size: int
+    classes: tuple[str, ...] = TWO_CLASSES
 
 
 class ShardWorker:
@@ -60,6 +62,7 @@ class ShardWorker:
             self._job.runtime,
             self._model,
             input_size=self._job.input_size,
+            class_count=len(self._job.classes),
             threads=self._threads,
             device=device,
         )
@@ -69,10 +72,10 @@ class ShardWorker:
         """Score a shard and commit its part."""
         assert self._scorer is not None
         mapping = self._pool.map if self._pool else map
-        table = score_shard(self._job.root, shard, self._scorer, mapping)
+        table = score_shard(self._job.root, shard, self._scorer, mapping, classes=self._job.classes)
         self._check_archive(table)
         commit_part(self._job, shard, table)
-        return ShardReport(table.num_rows, table["score"].null_count)
+        return _report(table)
 
     def _check_folders(self) -> None:
         for folder in (self._job.root, self._job.parts):
@@ -118,8 +121,11 @@ def committed(job: Job, shard: Shard) -> ShardReport | None:
     file = Path(job.parts, part_name(job.generation, shard.name))
     if not file.exists():
         return None
-    score = pq.read_table(file, columns=["score"])["score"]
-    return ShardReport(len(score), score.null_count)
+    return _report(pq.read_table(file, columns=["failure"]))
+
+
+def _report(part: pa.Table) -> ShardReport:
+    return ShardReport(part.num_rows, part.num_rows - part["failure"].null_count)
 
 
 def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:

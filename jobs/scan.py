@@ -243,7 +243,7 @@ class _Crew:
         failure = ImageFailure("decoder_crash", "each worker that opened this image died")
         root = self._job.root
         rows = [failed_row(name, failure, file_state(root, name)) for name in shard.images]
-        commit_part(self._job, shard, score_table(rows))
+        commit_part(self._job, shard, score_table(rows, self._job.classes))
         self._observer.shard_done(ShardReport(images=len(rows), failed=len(rows)))
 
     def _explain_waiting(self) -> None:

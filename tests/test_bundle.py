@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_bundle import tiny_onnx, write_tiny_bundle
+from tiny_bundle import tiny_onnx, write_tiny_bundle, write_tiny_class_bundle
 
 from batchscan.bundle import Bundle, load_bundle, refuse_unless_replaceable, write_bundle
 from batchscan.errors import BundleError
@@ -63,6 +63,22 @@ def test_round_trip(tmp_path: Path) -> None:
     assert loaded.card["limits"] == ["none"]
     assert sorted(p.name for p in folder.iterdir()) == ["card.json", "model.onnx", "split.csv"]
     assert [p.name for p in folder.parent.iterdir()] == ["model"]
+
+
+def test_more_than_two_classes(tmp_path: Path) -> None:
+    """A bundle with three classes keeps them in their order, and has no threshold."""
+    written = write_tiny_class_bundle(tmp_path / "model", size=8)
+    loaded = load_bundle(tmp_path / "model")
+    assert loaded == written
+    assert (loaded.classes, loaded.threshold) == (("NORMAL", "BACTERIA", "VIRUS"), None)
+    assert loaded.positive_class is None
+    card = tmp_path / "model" / "card.json"
+    fields = json.loads(card.read_text())
+    assert fields.pop("threshold", 0) is None
+    card.write_text(json.dumps(fields))  # Left out is as good as null.
+    assert load_bundle(tmp_path / "model").digest == written.digest
+    turned = write_tiny_class_bundle(tmp_path / "turned", classes=written.classes[::-1], size=8)
+    assert turned.digest != written.digest
 
 
 def test_default_bundle_is_whole_and_small() -> None:
@@ -158,6 +174,11 @@ def test_foreign_card(bundle: Bundle, content: bytes, expected: str) -> None:
         {"classes": ["NORMAL"]},
         {"classes": ["SAME", "same"]},
         {"classes": "NP"},
+        {"classes": ["NORMAL", "BACTERIA", "normal"], "threshold": None},
+        {"classes": ["NORMAL", "BACTERIA", ""], "threshold": None},
+        {"classes": ["NORMAL", "BACTERIA", "VI\nRUS"], "threshold": None},
+        {"threshold": 0.5, "classes": ["NORMAL", "BACTERIA", "VIRUS"]},
+        {"threshold": None},
         {"threshold": 1.5},
         {"threshold": -0.1},
         {"threshold": float("nan")},

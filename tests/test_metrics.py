@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from batchscan.errors import BatchscanError, LabelError, UsageError
+from batchscan.figures import AGAINST_THE_REST, class_figures
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelTable
 from batchscan.metrics import (
@@ -26,14 +28,21 @@ from batchscan.metrics import (
     Metric,
     MetricsReport,
     compute_metrics,
+    figures,
     measure,
     metrics_from_result,
     write_metrics,
 )
 from batchscan.metrics_table import render_metrics
-from batchscan.outcomes import predicted_positive
+from batchscan.outcomes import ClassOutcomes, Outcomes, likeliest, predicted_positive
 from batchscan.schema import RESULT_SCHEMA
-from batchscan.statistics import delong_interval, f1_interval, roc_auc, wilson_interval
+from batchscan.statistics import (
+    delong_interval,
+    f1_interval,
+    mean_interval,
+    roc_auc,
+    wilson_interval,
+)
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 
@@ -258,6 +267,27 @@ def test_coverage_of_f1(chances: tuple[float, ...]) -> None:
     assert 0.93 <= coverage(simulate, 2 * tp / (2 * tp + fp + fn)) <= 0.975
 
 
+@pytest.mark.parametrize("chances", [(0.95, 0.7, 0.4), (0.99, 0.98, 0.9)])
+def test_coverage_of_a_mean(chances: tuple[float, ...]) -> None:
+    """About 95% of the intervals hold the true mean of three proportions, also near 1."""
+    sizes = np.array([40, 100, 60])
+
+    def simulate(rng: np.random.Generator) -> tuple[float, float] | None:
+        pairs = list(zip(rng.binomial(sizes, chances).tolist(), sizes.tolist(), strict=True))
+        intervals = [wilson_interval(part, n) or (0.0, 1.0) for part, n in pairs]
+        return mean_interval([part / n for part, n in pairs], intervals)
+
+    assert 0.93 <= coverage(simulate, float(np.mean(chances))) <= 0.98
+
+
+def test_mean_of_one_proportion() -> None:
+    """The interval of one proportion's mean is its own; of none there is none."""
+    interval = wilson_interval(3, 7)
+    assert interval is not None
+    assert mean_interval([3 / 7], [interval]) == pytest.approx(interval)
+    assert mean_interval([], []) is None
+
+
 # ------------------------------------------------------------------- figures
 
 
@@ -356,6 +386,127 @@ def test_threshold_is_inclusive() -> None:
     assert predicted_positive(scores, 0.25).tolist() == [True, True]
     assert predicted_positive(scores, float(scores[1])).tolist() == [False, True]
     assert predicted_positive(scores, 0.7).tolist() == [False, True]
+
+
+# ------------------------------------------------- more than two classes
+
+SEVERAL = ("NORMAL", "BACTERIA", "VIRUS", "COVID")
+CLASS_SAMPLES = st.lists(
+    st.tuples(st.integers(0, 3), st.tuples(SCORES, SCORES, SCORES, SCORES)), min_size=1, max_size=40
+)
+
+
+def of_classes(sample: list[tuple[int, tuple[float, ...]]], not_scored: int = 0) -> ClassOutcomes:
+    truth, score = zip(*sample, strict=True)
+    scores = np.array(score, dtype=np.float32)
+    return ClassOutcomes(scores, np.array(truth, dtype=np.int64), likeliest(scores), not_scored)
+
+
+def by_class(metrics: list[Metric]) -> dict[tuple[str, str | None], Metric]:
+    return {(metric.metric, metric.class_name): metric for metric in metrics}
+
+
+@given(CLASS_SAMPLES)
+def test_class_figures_as_scikit_learn(sample: list[tuple[int, tuple[float, ...]]]) -> None:
+    """Every figure is scikit-learn's where that is defined, and null where it isn't."""
+    outcomes = of_classes(sample)
+    found = by_class(class_figures(outcomes, SEVERAL))
+    truth, predicted = outcomes.truth, outcomes.predicted
+    confusion = reference.confusion_matrix(truth, predicted, labels=range(4))
+    for number, label in enumerate(SEVERAL):
+        counts = [found[f"predicted_{name}", label].value for name in SEVERAL]
+        assert counts == confusion[number].tolist()
+    assert found["accuracy", None].value == pytest.approx(np.mean(truth == predicted))
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(
+        truth, predicted, labels=range(4), zero_division=np.nan
+    )
+    areas = []
+    for number, label in enumerate(SEVERAL):
+        own = truth == number
+        both = own.any() and not own.all()
+        areas.append(reference.roc_auc_score(own, outcomes.score[:, number]) if both else math.nan)
+        rest = {
+            "precision": precision[number],
+            "recall": recall[number],
+            "specificity": np.mean(predicted[~own] != number) if not own.all() else math.nan,
+            "f1": f1[number],
+            "auc": areas[number],
+            "prevalence": np.mean(own),
+        }
+        for name, value in rest.items():
+            expected = None if math.isnan(value) else pytest.approx(value)
+            assert found[name, label].value == expected
+    for name, values in (("balanced_accuracy", recall), ("macro_auc", areas)):
+        mean = np.mean(values)
+        assert found[name, None].value == (None if math.isnan(mean) else pytest.approx(mean))
+
+
+@given(CLASS_SAMPLES)
+def test_a_class_against_the_rest(sample: list[tuple[int, tuple[float, ...]]]) -> None:
+    """A class's figures and intervals are those of two classes: that one, and all the others."""
+    outcomes = of_classes(sample, not_scored=3)
+    found = by_class(class_figures(outcomes, SEVERAL))
+    for number, label in enumerate(SEVERAL):
+        own = Outcomes(
+            outcomes.score[:, number], outcomes.truth == number, outcomes.predicted == number
+        )
+        for metric in figures(own, 0.5):
+            if metric.metric in AGAINST_THE_REST:
+                assert found[metric.metric, label] == replace(metric, class_name=label)
+    assert found["labelled", None].value == len(sample) + 3
+    for metric in found.values():
+        if metric.ci_low is not None and metric.ci_high is not None and metric.value is not None:
+            assert 0 <= metric.ci_low <= metric.value <= metric.ci_high <= 1
+
+
+def class_result(sample: list[tuple[int, tuple[float, ...]]]) -> pa.Table:
+    outcomes = of_classes(sample)
+    names = pa.array(SEVERAL)
+    columns = {
+        "status": ["scored"] * len(sample),
+        "label": names.take(pa.array(outcomes.truth)),
+        "prediction": names.take(pa.array(outcomes.predicted)).dictionary_encode(),
+    }
+    return pa.table(
+        columns | {f"score_{name}": outcomes.score[:, n] for n, name in enumerate(SEVERAL)}
+    )
+
+
+CLASS_FOOTER = {
+    "threshold": None,
+    "model": {"name": "tiny", "digest": "0123456789abcdef", "classes": list(SEVERAL)},
+}
+
+
+@given(CLASS_SAMPLES)
+def test_class_figures_of_batches(sample: list[tuple[int, tuple[float, ...]]]) -> None:
+    """Figures of a result read in batches are those of all its rows; the table shows them."""
+    report = measure(class_result(sample).to_batches(max_chunksize=3), CLASS_FOOTER)
+    assert list(report.metrics) == class_figures(of_classes(sample), SEVERAL)
+    assert (report.classes, report.threshold) == (SEVERAL, None)
+    lines = render_metrics(report).splitlines()
+    assert all(line.isascii() and len(line) < 80 for line in lines)
+    assert [line.count(" against the rest") for line in lines].count(1) == len(SEVERAL)
+
+
+def test_metrics_file_of_classes(tmp_path: Path) -> None:
+    """With more than two classes the metrics file has one more column, `class`."""
+    rows = class_figures(
+        of_classes([(0, (0.7, 0.1, 0.1, 0.1)), (1, (0.2, 0.6, 0.1, 0.1))]), SEVERAL
+    )
+    write_metrics(rows, tmp_path / "m.parquet")
+    table = pq.read_table(tmp_path / "m.parquet")
+    assert table.schema.names == ["subgroup", "class", *METRICS_SCHEMA.names[1:]]
+    assert table["class"].to_pylist() == [row.class_name for row in rows]
+    assert table["value"].to_pylist() == [row.value for row in rows]
+
+
+def test_other_names_in_a_result_of_classes() -> None:
+    """A label that is none of the model's classes is refused, with their names."""
+    table = class_result([(0, (0.7, 0.1, 0.1, 0.1))])
+    table = table.set_column(1, "label", pa.array(["PNEUMONIA"]))
+    with pytest.raises(UsageError, match="NORMAL or BACTERIA or VIRUS or COVID, found 'PNEUMONIA'"):
+        measure(table.to_batches(), CLASS_FOOTER)
 
 
 # ------------------------------------------------------------------- results
@@ -457,6 +608,7 @@ def test_nothing_labelled(tmp_path: Path) -> None:
         ("[]", "batchscan", "a footer that is damaged"),
         ({**FOOTER, "threshold": 50}, "batchscan", "a footer that is damaged"),
         ({**FOOTER, "threshold": None}, "batchscan", "a footer that is damaged"),
+        ({**CLASS_FOOTER, "threshold": 0.5}, "batchscan", "a footer that is damaged"),
         ({**FOOTER, "model": {"name": "x", "digest": "x"}}, "batchscan", "a footer that is"),
         ({**FOOTER, "model": {**FOOTER["model"], "classes": ["x"]}}, "batchscan", "a footer"),  # type: ignore[dict-item]
     ],

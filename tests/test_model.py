@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_bundle import tiny_onnx
+from tiny_bundle import tiny_class_onnx, tiny_onnx
 
 from batchscan.bundle import load_bundle
 from batchscan.errors import BundleError, UsageError, WorkerError
@@ -125,6 +126,30 @@ def test_threads_change_nothing(default: Scorer) -> None:
     assert bits(threaded.score(images)) == bits(default.score(images))
 
 
+@pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 3])
+def test_scores_of_classes(count: int) -> None:
+    """With three classes an image has three scores that sum to 1; a second output is ignored."""
+    scorer = open_scorer("onnx", tiny_class_onnx(), input_size=150, class_count=3)
+    greys = np.linspace(0, 255, count).astype(np.uint8)
+    scores = scorer.score(np.broadcast_to(greys[:, None, None], (count, 150, 150)))
+    assert (scores.dtype, scores.shape) == (np.float32, (count, 3))
+    assert scores.sum(axis=1) == pytest.approx(np.ones(count), abs=1e-6)
+    if count > 3:
+        assert scores.argmax(axis=1).tolist() == sorted(scores.argmax(axis=1))
+        assert set(scores.argmax(axis=1)) == {0, 1, 2}
+
+
+def test_classes_that_do_not_fit() -> None:
+    """A network is refused when it is loaded if it has not one score for each class."""
+    for network, count, found in (
+        (tiny_class_onnx(), 2, "float32 [32, 3]"),
+        (tiny_class_onnx(), 4, "float32 [32, 3]"),
+        (tiny_onnx(), 3, "float32 [32]"),
+    ):
+        with pytest.raises(BundleError, match=re.escape(f"{count} classes, found {found};")):
+            open_scorer("onnx", network, input_size=150, class_count=count)
+
+
 def test_provider_is_named(tiny: Scorer) -> None:
     """What the network runs on is known, for the record in the result."""
     assert tiny.provider == "CPUExecutionProvider"
@@ -199,6 +224,23 @@ def test_tensorflow_score_is_independent_of_its_batch(tensorflow_scorer: Scorer)
     order = np.random.default_rng(2).permutation(40)
     assert bits(tensorflow_scorer.score(images[order])) == [expected[n] for n in order]
     assert bits(tensorflow_scorer.score(images[39:])) == expected[39:]
+
+
+def test_keras_file_with_classes(tmp_path: Path) -> None:
+    """A .keras file whose output is (B, 3) scores three classes, and no other number of them."""
+    keras = pytest.importorskip("keras")
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(inputs))
+    network = keras.Model(inputs, outputs)
+    network.save(tmp_path / "model.keras")
+    content = (tmp_path / "model.keras").read_bytes()
+    scorer = open_scorer("tensorflow", content, input_size=8, class_count=3)
+    images = noise(3)[:, :8, :8]
+    scores = scorer.score(images)
+    assert (scores.dtype, scores.shape) == (np.float32, (3, 3))
+    assert scores == pytest.approx(network(images[..., None]).numpy(), abs=1e-5)
+    with pytest.raises(BundleError, match=r"model\.keras: expected .* 2 classes, found"):
+        open_scorer("tensorflow", content, input_size=8)
 
 
 def test_code_in_a_keras_file_is_not_run(tmp_path: Path) -> None:

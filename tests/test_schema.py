@@ -15,6 +15,9 @@ from batchscan.schema import (
     SCORE_SCHEMA,
     TRANSIENT,
     ScoreRow,
+    result_schema,
+    score_columns,
+    score_schema,
     score_table,
 )
 
@@ -47,6 +50,24 @@ def test_columns_of_a_part() -> None:
     assert SCORE_SCHEMA.names == [name for name in COLUMNS if name not in derived]
     assert all(SCORE_SCHEMA.field(name).type == COLUMNS[name] for name in SCORE_SCHEMA.names)
     assert [field.name for field in SCORE_SCHEMA if not field.nullable] == ["path", "status"]
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1),
+             min_size=2, max_size=6, unique_by=str.casefold)
+)  # fmt: skip
+def test_columns_for_classes(classes: list[str]) -> None:
+    """Two classes have one `score`, more have one each in its place; no name is there twice."""
+    scores = list(score_columns(classes))
+    assert scores == (["score"] if len(classes) == 2 else [f"score_{name}" for name in classes])
+    for schema, constant in (
+        (score_schema(classes), SCORE_SCHEMA),
+        (result_schema(classes), RESULT_SCHEMA),
+    ):
+        assert schema.names == [*constant.names[:2], *scores, *constant.names[3:]]
+        assert len({name.casefold() for name in schema.names}) == len(schema.names)
+        assert {schema.field(name).type for name in scores} == {pa.float32()}
+        assert (schema == constant) == (len(classes) == 2)
 
 
 def test_dictionary_columns_exist() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import threading
@@ -198,6 +199,21 @@ def test_names_that_are_no_text(tmp_path: Path, scorer: Scorer) -> None:
     (tmp_path / name).write_bytes(encode(picture(), "png"))
     (row,) = rows_by_path(tmp_path, [name], scorer).values()
     assert (row["path"], row["status"]) == (r"caf\xe9/x.png", "scored")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_no_number_for_one_class(archive: Path, bad: float) -> None:
+    """Where a model gives no number for one of its classes, the image has no scores at all."""
+
+    def forward(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.tile(np.array([0.5, bad, 0.25], dtype=np.float32), (len(batch), 1))
+
+    scorer, classes = Scorer(forward, 64, "fixed", class_count=3), ("A", "B", "C")
+    shard = Shard("s", tuple(SCORED))
+    for row in score_shard(str(archive), shard, scorer, classes=classes).to_pylist():
+        assert (row["status"], row["failure"]) == ("failed", "not_finite")
+        assert [row["score_A"], row["score_B"], row["score_C"]] == [None] * 3
+        assert f"gave {bad} instead" in row["error"]
 
 
 def test_sample_has_an_image_or_a_failure(archive: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from batchscan.bundle import Bundle, write_bundle
@@ -34,11 +37,56 @@ def tiny_onnx(size: int = 150, seed: int = 0) -> bytes:
         helper.make_node("Sigmoid", ["logit"], ["column"]),
         helper.make_node("Reshape", ["column", "one"], ["score"]),
     ]
+    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])]
+    return _model(nodes, outputs, constants, size)
+
+
+CLASSES = ("NORMAL", "BACTERIA", "VIRUS")
+CENTRES = (0.2, 0.5, 0.8)
+
+
+def tiny_class_onnx(
+    size: int = 150, centres: Sequence[float] = CENTRES, output: str = "score"
+) -> bytes:
+    """Return an ONNX network: uint8 [N, size, size] -> float32 [N, C], a softmax.
+
+    The likeliest class is the one whose centre is nearest to the picture's mean grey, which is 0
+    for black and 1 for white. A class activation map, `activation`, comes before the scores.
+    """
+    middle = np.array(centres, dtype=np.float32)
+    constants = {
+        "white": np.array(255, dtype=np.float32),
+        "column": np.array([-1, 1], dtype=np.int64),
+        "weights": 80 * middle[np.newaxis],
+        "offsets": -40 * middle**2,
+    }
+    nodes = [
+        helper.make_node("Cast", ["images"], ["grey"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["grey", "white"], ["activation"]),
+        helper.make_node("ReduceMean", ["activation"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Reshape", ["mean", "column"], ["means"]),
+        helper.make_node("MatMul", ["means", "weights"], ["slopes"]),
+        helper.make_node("Add", ["slopes", "offsets"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], [output], axis=1),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("activation", TensorProto.FLOAT, ["N", size, size]),
+        helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", "C"]),
+    ]
+    return _model(nodes, outputs, constants, size)
+
+
+def _model(
+    nodes: list[onnx.NodeProto],
+    outputs: list[onnx.ValueInfoProto],
+    constants: dict[str, NDArray[Any]],
+    size: int,
+) -> bytes:
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", size, size])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])],
+        outputs,
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(
@@ -46,6 +94,25 @@ def tiny_onnx(size: int = 150, seed: int = 0) -> bytes:
     )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def write_tiny_class_bundle(
+    folder: Path,
+    *,
+    classes: tuple[str, ...] = CLASSES,
+    centres: Sequence[float] = CENTRES,
+    size: int = 150,
+) -> Bundle:
+    """Write a bundle with `tiny_class_onnx` in it, for three classes or more."""
+    return write_bundle(
+        folder,
+        name="tiny classes",
+        files={"model.onnx": tiny_class_onnx(size, centres)},
+        classes=classes,
+        threshold=None,
+        input_size=size,
+        preprocessing=PREPROCESSING,
+    )
 
 
 def write_tiny_bundle(
