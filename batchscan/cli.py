@@ -132,26 +132,42 @@ def metrics(results: Path, labels: Path | None, **_verbose: bool) -> None:
 @main.command()
 @click.argument("dataset", type=_FOLDER)
 @click.option("--out", required=True, type=_FOLDER, help="The model bundle, a folder.")
-@click.option("--epochs", type=int, default=10, show_default=True)
-@click.option("--batch-size", type=int, default=32, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="For split and weights.")
+@click.option(
+    "--network", default="compact", show_default=True, help="compact, or the article's five-block."
+)
+@click.option("--epochs", type=int, help="[default: the network's recipe]")
+@click.option("--batch-size", type=int, help="[default: the network's recipe]")
+@click.option("--folds", type=int, help="Parts of the patients that validate in turn, or 1.")
+@click.option("--seed", type=int, default=0, show_default=True, help="For folds and weights.")
+@click.option(
+    "--target-sensitivity", type=float, default=0.95, show_default=True, help="Sets the threshold."
+)
+@click.option("--youden", is_flag=True, help="Set the threshold by Youden's J instead.")
+@click.option(
+    "--leave-out-groups", is_flag=True, help="Train once more without each group of images."
+)
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
-def train(dataset: Path, out: Path, **options: Any) -> int:
-    """Train the network on DATASET and write a model bundle.
+def train(
+    dataset: Path, out: Path, youden: bool, target_sensitivity: float, **options: Any
+) -> int:
+    """Train a network on DATASET and write a model bundle.
 
-    DATASET holds folders NORMAL and PNEUMONIA, directly or below train/, with optional val/ and
-    test/. Needs pip install 'batchscan[train]'. Ctrl-C ends it early: the bundle then holds the
-    best epoch so far, and the exit code is 130 (143 after SIGTERM).
+    DATASET holds a folder for each class, such as NORMAL and PNEUMONIA, directly or below train/,
+    with optional val/ and test/. Needs pip install 'batchscan[train]'. After an interruption the
+    same command goes on where it was (exit code 130 after Ctrl-C, 143 after SIGTERM).
 
     \b
     Examples:
       batchscan train /data/chest_xray --out model/
+      batchscan train /data/chest_xray --out model/ --target-sensitivity 0.98
+      batchscan train /data/chest_xray --out article/ --network five-block
       batchscan run /archive --out results.parquet --model model/
     """
     _claim_training()
     from training.run import train as train_bundle
 
-    return train_bundle(dataset, out, **options).exit_code
+    target = None if youden else target_sensitivity
+    return train_bundle(dataset, out, target_sensitivity=target, **options).exit_code
 
 
 @main.command()

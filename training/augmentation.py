@@ -73,6 +73,11 @@ def move(random: Random, images: Any) -> Any:
     return _transform(random, images, 1.0)
 
 
+def nudge(random: Random, images: Any) -> Any:
+    """Turn, shear, zoom, stretch and shift a little."""
+    return _transform(random, images, 0.4)
+
+
 def flip(random: Random, images: Any) -> Any:
     """Mirror left and right, every other image."""
     mirrored = random.sometimes(images, 0.5)
@@ -88,6 +93,12 @@ def tone(random: Random, images: Any) -> Any:
     return ops.clip((levels - 0.5) * contrast + 0.5 + random.uniform(images, -0.15, 0.15), 0, 1)
 
 
+def exposure(random: Random, images: Any) -> Any:
+    """Change contrast and brightness a little."""
+    contrast = random.uniform(images, 0.8, 1.2)
+    return ops.clip((images - 0.5) * contrast + 0.5 + random.uniform(images, -0.1, 0.1), 0, 1)
+
+
 def sharpness(random: Random, images: Any) -> Any:
     """Blur, as by a larger focus or a smaller copy, or sharpen, as viewers and scanners do."""
     half = _smaller_and_back(images, 2)
@@ -96,23 +107,18 @@ def sharpness(random: Random, images: Any) -> Any:
 
 
 def coarseness(random: Random, images: Any) -> Any:
-    """Shrink some images to a third and enlarge them again."""
-    amount = random.sometimes(images, 0.25) * random.uniform(images, 0.3, 1.0)
-    return images + amount * (_smaller_and_back(images, 3) - images)
+    """Shrink to a third and enlarge again, a fourth of the images."""
+    return _on_part(images, 3, 4, partial(_coarsen, random))
 
 
 def noise(random: Random, images: Any) -> Any:
-    """Add grain to every other image, up to 0.04 of the grey range."""
-    amount = random.sometimes(images, 0.5) * random.uniform(images, 0, 0.04)
-    return ops.clip(images + amount * random.noise(images), 0, 1)
+    """Add grain, up to 0.04 of the grey range, half of the images."""
+    return _on_part(images, 2, 4, partial(_add_grain, random))
 
 
 def jpeg(random: Random, images: Any) -> Any:
-    """Quantise as JPEG does (ITU-T T.81), every other image, at quality 15 to 90."""
-    quality = random.uniform(images, 15, 90)
-    scale = ops.where(quality < 50, 50 / quality, 2 - quality / 50)
-    chosen = random.sometimes(images, 0.5)
-    return chosen * _quantise(images, scale) + (1 - chosen) * images
+    """Quantise as JPEG does (ITU-T T.81), at quality 15 to 90, half of the images."""
+    return _on_part(images, 0, 2, partial(_compress, random))
 
 
 def frame(random: Random, images: Any) -> Any:
@@ -136,9 +142,11 @@ def patches(random: Random, images: Any) -> Any:
     return _stamp(random, images, fill=1.1, cell=(0.02, 0.07), chance=0.5)
 
 
-CHANGES: dict[str, Change] = {
-    "move": move,
-    "flip": flip,
+PLACES: dict[str, Change] = {"nudge": nudge, "move": move, "flip": flip}
+"""What changes where things are; applied first."""
+
+LEVELS: dict[str, Change] = {
+    "exposure": exposure,
     "tone": tone,
     "sharpness": sharpness,
     "coarseness": coarseness,
@@ -147,34 +155,69 @@ CHANGES: dict[str, Change] = {
     "frame": frame,
     "patches": patches,
 }
-"""In the order in which they are applied: first the patient, then the exposure, then the file."""
+"""What changes grey levels, in this order: the exposure, then the film, then the file."""
+
+CHANGES = (*PLACES, *LEVELS)
+SPARED = 4  # of ten images keep their grey levels
 
 
 class Augmentation(keras.layers.Layer):  # type: ignore[misc]
     """Grey levels uint8 or float (B, S, S, 1), 0 to 255 -> float32 of the same shape and range.
 
-    It changes nothing unless `training` is true.
+    It changes nothing unless `training` is true. The last images of a batch keep their grey levels,
+    so that the network also sees plenty of images as they are; batches must be shuffled.
     """
 
     def __init__(self, changes: tuple[str, ...], seed: int) -> None:
         super().__init__(dtype="float32", name="augmentation")
-        self._random = Random(seed)
-        self._generator = self._random.generator  # Keras tracks what is an attribute of a layer
-        self._changes = [partial(CHANGES[name], self._random) for name in CHANGES if name in changes]
+        random = Random(seed)
+        self.generator = random.generator  # as an attribute, Keras counts it as the layer's state
+        self._places = [partial(PLACES[name], random) for name in PLACES if name in changes]
+        self._levels = [partial(LEVELS[name], random) for name in LEVELS if name in changes]
 
     def call(self, images: Any, training: bool = False) -> Any:
         """Apply the changes, while training."""
         images = ops.cast(images, "float32")
-        if not training or not self._changes:
+        if not training:
             return images
-        levels = images / 255
-        moved=levels
-        for i,change in enumerate(self._changes):
-            levels = change(levels)
-            if i==1: moved=levels
-        if getattr(self,"soft",0):
-            k=self._random.sometimes(levels,self.soft); levels=k*moved+(1-k)*levels
-        return ops.stop_gradient(levels * 255)
+        images = _one_after_another(self._places, images / 255)
+        if self._levels:
+            change = partial(_one_after_another, self._levels)
+            images = _on_part(images, 0, 10 - SPARED, change, parts=10)
+        return ops.stop_gradient(images * 255)
+
+
+def _one_after_another(changes: list[Callable[[Any], Any]], images: Any) -> Any:
+    for change in changes:
+        images = change(images)
+    return images
+
+
+def _on_part(
+    images: Any, first: int, last: int, change: Callable[[Any], Any], parts: int = 4
+) -> Any:
+    """Change a part of a batch: what is not computed costs nothing.
+
+    The batch is cut into `parts`; those from `first` up to and without `last` are changed.
+    """
+    count = ops.shape(images)[0]
+    start, stop = count * first // parts, count * last // parts
+    return ops.concatenate([images[:start], change(images[start:stop]), images[stop:]], axis=0)
+
+
+def _coarsen(random: Random, images: Any) -> Any:
+    amount = random.uniform(images, 0.3, 1.0)
+    return images + amount * (_smaller_and_back(images, 3) - images)
+
+
+def _add_grain(random: Random, images: Any) -> Any:
+    amount = random.uniform(images, 0, 0.04)
+    return ops.clip(images + amount * random.noise(images), 0, 1)
+
+
+def _compress(random: Random, images: Any) -> Any:
+    quality = random.uniform(images, 15, 90)
+    return _quantise(images, ops.where(quality < 50, 50 / quality, 2 - quality / 50))
 
 
 def _transform(random: Random, images: Any, strength: float) -> Any:

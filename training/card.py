@@ -1,84 +1,120 @@
-"""What a bundle's card says about the training, beyond what `batchscan.bundle` needs."""
+"""What a bundle's card says beyond what `batchscan.bundle` needs: a model card (Mitchell et al. 2019).
+
+Everything is JSON: where the network comes from, what it was measured to be worth, and its limits.
+"""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from batchscan.metrics import Metric
-from training import augmentation, evaluation
-from training.callbacks import MONITOR
+from training import calibration, evaluation, groups, operating_point, shift_report
+from training.crossvalidation import Finished
 from training.device import Device
-from training.fit import Fitted
+from training.operating_point import ThresholdRule
 from training.options import TrainingOptions
-from training.split import Split
+from training.out_of_fold import logits
+from training.outcome import OUT_OF_FOLD, Exported, Measured
+from training.prepare import PreparedData
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "onnx", "onnxruntime")
 
 INTENDED_USE = (
-    "Sorting and auditing archives of frontal chest X-rays by how much they resemble the pneumonia "
-    "images of the training data. For research and quality work; people read the results."
+    "Sorting and auditing archives of frontal chest X-rays by how much they resemble the classes "
+    "of the training data. For research and quality work; people read the results."
 )
+
+AGE_GROUP = "1 to 5 years, if the data is that of Kermany, Zhang and Goldbaum (2018)"
 
 LIMITS = (
     "No medical device: not for diagnosis, and no decision about a patient may rest on it.",
     "It knows only what its training data shows. The data of Kermany, Zhang and Goldbaum (2018) "
     "shows children of 1 to 5 years in one hospital: frontal views, pneumonia or nothing.",
+    "The probabilities hold where the classes are as frequent as in the training data; elsewhere "
+    "they are too high or too low, in the same order.",
     "The figures are from the same source as the training images. Expect lower ones on images of "
     "other hospitals, devices and ages, and choose the threshold anew on labelled images of your "
     "own. Their intervals take images as independent, although some show the same patients.",
+    "Width and height are squashed to a square. Files that were shrunk before, such as copies of "
+    "224 x 224 pixels, have lost what their size had to tell.",
     "Near duplicates are not looked for: only images with exactly the same content are set aside.",
 )
 
 REPRODUCIBILITY = (
-    "Reproducible from data and seed: the split, the order of images, the first weights and the "
-    "random numbers of augmentation and dropout (these with the same versions of TensorFlow and "
-    "Keras). Not reproducible to the last digit: the trained weights, since sums run in parallel."
+    "The same data, seed and options give the same network on the same machine with the same "
+    "packages and number of threads, also after an interruption. Elsewhere sums are rounded in "
+    "another order, and the weights differ from the last digits on; folds, order of images and "
+    "random numbers are the same."
 )
 
 
-def figures_details(
-    figures: Mapping[str, Mapping[str, Metric]], parity: float, parity_images: int
-) -> dict[str, Any]:
-    """Return the fields about how well the network does, as JSON values."""
-    return {
-        "threshold_rule": evaluation.THRESHOLD_RULE,
-        "figures": {side: evaluation.for_card(metrics) for side, metrics in figures.items()},
-        "parity": {"largest_difference": parity, "images": parity_images},
-    }
-
-
 def training_details(
-    options: TrainingOptions, split: Split, fitted: Fitted, device: Device, seconds: float
+    options: TrainingOptions,
+    data: PreparedData,
+    trainings: Sequence[Finished],
+    device: Device,
+    seconds: float,
 ) -> dict[str, Any]:
-    """Return the fields about where the network comes from, as JSON values."""
+    """Return the fields about where the network comes from."""
     return {
         "network": options.network,
         "intended_use": INTENDED_USE,
         "limits": list(LIMITS),
         "training": {
-            "data_sha256": split.fingerprint(),
-            "sides": split.counts(),
-            "excluded": split.excluded(),
-            "split": "grouped by patient; split.csv lists every image",
+            "data_sha256": data.split.fingerprint(),
+            "age_group": AGE_GROUP,
+            "sides": data.split.counts(),
+            "excluded": data.split.excluded(),
+            "split": "folds grouped by patient; split.csv lists every image",
+            "parts": options.parts,
             "seed": options.seed,
-            "epochs_asked": options.epochs,
-            "epochs_run": len(fitted.history),
-            "best_epoch": fitted.best_epoch,
-            "best_by": f"lowest {MONITOR}",
-            "interrupted": fitted.interrupted,
-            "optimizer": "Adam",
-            "learning_rates": [row["learning_rate"] for row in fitted.history],
-            "loss": "binary cross-entropy, classes not weighted",
-            "batch_size": options.batch_size,
-            "augmentation": augmentation.describe(),
+            "recipe": options.recipe.for_card(),
+            "trainings": {
+                each.task.name: {
+                    "images": len(each.task.train),
+                    "epochs": len(each.history),
+                    "seconds": round(sum(row["seconds"] for row in each.history), 1),
+                }
+                for each in trainings
+            },
             "reproducibility": REPRODUCIBILITY,
             "device": f"{device.name}, {device.dtype}",
             "seconds": round(seconds, 1),
             "versions": _versions(),
         },
+    }
+
+
+def figures_details(
+    measured: Measured, exported: Exported, options: TrainingOptions
+) -> dict[str, Any]:
+    """Return the fields about how well the network does."""
+    held_out = measured.held_out
+    report = calibration.report_calibration(
+        held_out.labels, logits(held_out.scores), measured.calibration
+    )
+    return {
+        **_operating_point(measured, options),
+        "figures": {
+            side: evaluation.for_card(found) for side, found in measured.figures.items()
+        },
+        "calibration": calibration.for_card(report),
+        "shift_suite": shift_report.for_card(measured.shift),
+        "groups_left_out": [groups.for_card(report) for report in measured.groups],
+        "parity": {"largest_difference": exported.parity, "images": exported.parity_images},
+    }
+
+
+def _operating_point(measured: Measured, options: TrainingOptions) -> dict[str, Any]:
+    if measured.threshold is None:
+        return {"threshold_rule": "none: the likeliest class is predicted"}
+    images = "the out-of-fold images" if measured.side == OUT_OF_FOLD else "the validation images"
+    curve = operating_point.operating_curve(*measured.scored[measured.side])
+    return {
+        "threshold_rule": ThresholdRule(options.target_sensitivity).words(images),
+        "operating_curve": operating_point.for_card(curve),
     }
 
 

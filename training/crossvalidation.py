@@ -1,6 +1,6 @@
 """Every training of a run: one for each fold, one without each group, and the one that is kept.
 
-Each leaves its finished network as ONNX in a folder of its own, and is skipped when that is there.
+Each leaves its finished network in a folder of its own, and is skipped when that is there.
 So a run that was killed goes on, and several processes can share the work: a training depends on
 nothing but the decoded images and its own folder.
 """
@@ -8,9 +8,10 @@ nothing but the decoded images and its own folder.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from training.fit import Fitted
 
 FINAL = "final"
+FINISHED, ONNX, KERAS, STATE = "finished.json", "network.onnx", "network.keras", "state.npz"
 SCORED_AT_A_TIME = 1024  # 26 MB of pixels
 
 
@@ -41,11 +43,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished training: the network as ONNX, and a row for each epoch."""
+    """A finished training: the network as files, a row for each epoch, and the epoch it is of.
+
+    `exit_code` is 0, or that of the signal which ended it early.
+    """
 
     task: Task
     onnx: bytes
+    keras: bytes
     history: tuple[dict[str, float], ...]
+    kept_epoch: int
+    exit_code: int
 
 
 def fold_tasks(data: PreparedData, options: TrainingOptions) -> list[Task]:
@@ -85,17 +93,22 @@ def finish(
 ) -> Finished:
     """Return the outcome of a training, from its folder if it was finished there before."""
     folder = place / task.name
-    network, history = folder / "network.onnx", folder / "history.json"
-    if not network.exists():
-        from training.export import to_onnx
+    if not (folder / FINISHED).exists():
+        from training.export import to_keras, to_onnx
 
         fitted = fit_task(task, data, device, folder, options)
-        history.write_text(json.dumps(fitted.history))
-        partial = folder / "network.partial"
-        partial.write_bytes(to_onnx(fitted.model))
-        replace_durably(partial, network)
-        (folder / "state.npz").unlink(missing_ok=True)
-    return Finished(task, network.read_bytes(), tuple(json.loads(history.read_text())))
+        (folder / ONNX).write_bytes(to_onnx(fitted.model))
+        (folder / KERAS).write_bytes(to_keras(fitted.model))
+        facts = {
+            "history": fitted.history,
+            "kept_epoch": fitted.kept_epoch,
+            "exit_code": fitted.exit_code,
+        }
+        _write_last(folder / FINISHED, facts)
+        (folder / STATE).unlink(missing_ok=True)
+    facts = json.loads((folder / FINISHED).read_text())
+    facts["history"] = tuple(facts["history"])
+    return Finished(task, (folder / ONNX).read_bytes(), (folder / KERAS).read_bytes(), **facts)
 
 
 def fit_task(
@@ -114,6 +127,16 @@ def fit_task(
         data.pixels, data.labels, len(data.classes), task.train, task.validation
     )
     return fit(training, images, device, folder)
+
+
+def _write_last(path: Path, facts: dict[str, Any]) -> None:
+    """Write what says that the folder is finished; the files beside it are on the disk before."""
+    for other in (ONNX, KERAS):
+        with (path.parent / other).open("rb") as file:
+            os.fsync(file.fileno())
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(facts))
+    replace_durably(partial, path)
 
 
 def open_network(finished: Finished, options: TrainingOptions, classes: int) -> Scorer:

@@ -1,4 +1,4 @@
-"""Figures of a model on labelled scores, and the threshold that they are computed at."""
+"""Figures of a model on labelled scores, as a scan would report them."""
 
 from __future__ import annotations
 
@@ -7,44 +7,50 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.metrics import Metric, figures
-from batchscan.outcomes import Outcomes, predicted_positive
+from batchscan.figures import Metric, class_figures, figures
+from batchscan.outcomes import ClassOutcomes, Outcomes, likeliest, predicted_positive
 
-THRESHOLD_RULE = (
-    "the score that maximises sensitivity + specificity - 1 (Youden's J) on the validation images, "
-    "in the middle between the two neighbouring scores; of several, the one nearest to 0.5"
+Figures = Mapping[str, Metric]
+"""By name; `name[CLASS]` for a figure of one class against the rest."""
+
+PRINTED = (
+    "threshold",
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "specificity",
+    "f1",
+    "auc",
+    "macro_auc",
 )
-
-PRINTED = ("threshold", "accuracy", "precision", "recall", "specificity", "f1", "auc")
 WIDTH = 32  # of a column
 
 
-def choose_threshold(labels: NDArray[np.uint8], scores: NDArray[np.float32]) -> float:
-    """Choose by `THRESHOLD_RULE` from labels (N,), 0 or 1, both present, and scores (N,).
-
-    The threshold is exact in float32, so that comparing in float32 or in float64 gives the same
-    predictions: positive at or above it.
-    """
-    levels = np.unique(scores)
-    middles = (levels[1:].astype(np.float64) + levels[:-1]) / 2
-    candidates = np.unique((middles if len(middles) else np.array([0.5])).astype(np.float32))
-    positive, negative = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
-    sensitivity = 1 - np.searchsorted(positive, candidates) / len(positive)
-    specificity = np.searchsorted(negative, candidates) / len(negative)
-    merit = sensitivity + specificity
-    best = candidates[merit >= merit.max() - 1e-12]
-    return float(best[np.argmin(np.abs(best - 0.5))])
-
-
 def evaluate(
-    labels: NDArray[np.uint8], scores: NDArray[np.float32], threshold: float
-) -> dict[str, Metric]:
-    """Return the figures that a scan would report for labels (N,), 0 or 1, and scores (N,)."""
-    outcomes = Outcomes(scores, labels == 1, predicted_positive(scores, threshold))
-    return {metric.metric: metric for metric in figures(outcomes, threshold)}
+    labels: NDArray[np.uint8],
+    scores: NDArray[np.float32],
+    threshold: float | None,
+    classes: Sequence[str],
+) -> Figures:
+    """Return the figures that a scan would report for labels (N,) and scores (N,) or (N, C).
+
+    `threshold` is that of two classes; of more, the likeliest is predicted.
+    """
+    if threshold is not None:
+        predicted = predicted_positive(scores, threshold)
+        found = figures(Outcomes(scores, labels == 1, predicted), threshold)
+    else:
+        outcomes = ClassOutcomes(scores, labels.astype(np.int64), likeliest(scores))
+        found = class_figures(outcomes, classes)
+    return {_name(metric): metric for metric in found}
 
 
-def for_card(metrics: Mapping[str, Metric]) -> dict[str, dict[str, float | int | None]]:
+def _name(metric: Metric) -> str:
+    return f"{metric.metric}[{metric.class_name}]" if metric.class_name else metric.metric
+
+
+def for_card(metrics: Figures) -> dict[str, dict[str, float | int | None]]:
     """Return figures as JSON values, each with its 95% interval where it has one."""
     return {
         name: {"value": m.value, "ci_low": m.ci_low, "ci_high": m.ci_high, "n": m.n}
@@ -52,17 +58,17 @@ def for_card(metrics: Mapping[str, Metric]) -> dict[str, dict[str, float | int |
     }
 
 
-def render(results: Mapping[str, Mapping[str, Metric]]) -> str:
+def render(results: Mapping[str, Figures]) -> str:
     """Return a text table of the main figures, one column for each side of the split."""
-    lines = [f"{'':<14}" + "".join(f"{side:<{WIDTH}}" for side in results)]
+    lines = [f"{'':<22}" + "".join(f"{side:<{WIDTH}}" for side in results)]
     counts = [_counts(metrics) for metrics in results.values()]
     lines += [
-        f"{name:<14}" + "".join(f"{column[row]:<{WIDTH}}" for column in counts)
-        for row, name in enumerate(("images", "right", "wrong"))
+        f"{row:<22}" + "".join(f"{column[row]:<{WIDTH}}" for column in counts) for row in counts[0]
     ]
     lines += [
-        f"{name:<14}" + "".join(f"{_with_interval(m[name]):<{WIDTH}}" for m in results.values())
-        for name in PRINTED
+        f"{name:<22}" + "".join(f"{_with_interval(m[name]):<{WIDTH}}" for m in results.values())
+        for name in next(iter(results.values()))
+        if name.partition("[")[0] in PRINTED
     ]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -79,11 +85,18 @@ def roc_curve(
     return false / false[-1], true / true[-1]
 
 
-def _counts(metrics: Mapping[str, Metric]) -> Sequence[str]:
+def _counts(metrics: Figures) -> dict[str, str]:
+    """Return what was counted, by the name of its row."""
     count = {name: int(metric.value or 0) for name, metric in metrics.items()}
+    if "true_positive" not in count:
+        return {"images": str(count["labelled"])}
     tp, tn = count["true_positive"], count["true_negative"]
     fp, fn = count["false_positive"], count["false_negative"]
-    return (str(tp + tn + fp + fn), f"{tp} positive, {tn} negative", f"{fn} missed, {fp} false")
+    return {
+        "images": str(tp + tn + fp + fn),
+        "right": f"{tp} positive, {tn} negative",
+        "wrong": f"{fn} missed, {fp} false",
+    }
 
 
 def _with_interval(metric: Metric) -> str:

@@ -69,14 +69,21 @@ def to_onnx(network: Any) -> bytes:
 
 
 def check_parity(
-    files: dict[str, bytes], images: NDArray[np.uint8], *, input_size: int, threads: int
+    files: dict[str, bytes],
+    images: NDArray[np.uint8],
+    *,
+    input_size: int,
+    class_count: int = 2,
+    threads: int,
 ) -> float:
     """Return the largest difference of a score between the two files, over images (B, S, S).
 
     Both are loaded and run as in a scan. Raises `BatchscanError` above `TOLERANCE`.
     """
     scores = [
-        open_scorer(runtime, files[name], input_size=input_size, threads=threads).score(images)
+        open_scorer(
+            runtime, files[name], input_size=input_size, class_count=class_count, threads=threads
+        ).score(images)
         for runtime, name in (("onnx", "model.onnx"), ("tensorflow", "model.keras"))
     ]
     difference = float(np.abs(scores[0] - scores[1]).max())

@@ -12,7 +12,7 @@ from training.crossvalidation import SCORED_AT_A_TIME, Finished, open_network, s
 from training.options import TrainingOptions
 from training.prepare import PreparedData
 from training.progress import Steps
-from training.shift import SHIFTS, shifted
+from training.shift import SHIFTS, STRENGTHS, shifted
 
 ShiftedScores = dict[tuple[str, str], NDArray[np.float32]]
 _ROUNDED_TO_ONE = 1e-7  # float32 probabilities nearer to 0 and 1 are not told from them
@@ -49,14 +49,14 @@ def shifted_scores(
         for fold in folds
         for n in range(0, len(fold.task.validation), SCORED_AT_A_TIME)
     ]
-    variants = [(shift, strength) for shift in SHIFTS for strength in shift.strengths]
+    variants = [(shift, strength) for shift in SHIFTS for strength in STRENGTHS]
     with Steps("shift suite", len(parts) * len(variants), "parts") as steps:
         for fold, positions in parts:
             scorer = open_network(fold, options, len(data.classes))
             images = data.pixels[positions]
             for shift, strength in variants:
-                scores = scorer.score(shifted(images, shift, strength, positions))
-                pieces.setdefault((shift.name, strength), []).append(scores)
+                changed = shifted(images, shift, strength, threads=options.threads)
+                pieces.setdefault((shift.name, strength), []).append(scorer.score(changed))
                 steps.update()
     return {variant: np.concatenate(scores) for variant, scores in pieces.items()}
 

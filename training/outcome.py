@@ -1,119 +1,166 @@
-"""What comes out of a training: the exported files, what they are worth, and where they go."""
+"""What comes out of a training: a calibrated network, an operating point, and what they are worth."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.bundle import Bundle, write_bundle
-from batchscan.image import PREPROCESSING
-from batchscan.metrics import Metric
 from batchscan.model import open_scorer
-from training import evaluation, export, pictures
-from training.card import figures_details, training_details
-from training.device import Device
-from training.fit import Fitted
+from training import evaluation, export
+from training.calibration import Calibration, fit_calibration
+from training.crossvalidation import Finished, open_network, score
+from training.groups import GroupReport, group_report
+from training.member import TEST
+from training.operating_point import ThresholdRule, choose_threshold
 from training.options import TrainingOptions
+from training.out_of_fold import HeldOut, held_out_scores, logits, shifted_scores
 from training.prepare import PreparedData
+from training.shift import ShiftReport, shift_report
 
 PARITY_IMAGES = 256
-SAMPLES = 6  # images of each class in the picture
-SCORED_AT_A_TIME = 1024  # 23 MB of pixels
+OUT_OF_FOLD = "out_of_fold"
+VALIDATION = "validation"
+
+Scored = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The exported files, and what they are worth: (labels, scores) and figures for each side.
+    """What the networks of the folds say of images that they weren't trained on, calibrated.
 
-    `parity` is the largest difference of a score between the two files, on `parity_images`.
+    `side` is `out_of_fold`, or `validation` where there is one fold only. `scored` has labels and
+    calibrated scores of that side and, if the data set gives one, of `test`.
     """
+
+    side: str
+    held_out: HeldOut
+    calibration: Calibration
+    threshold: float | None
+    scored: Mapping[str, Scored]
+    figures: Mapping[str, evaluation.Figures]
+    shift: ShiftReport
+    groups: Sequence[GroupReport]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The model files, and the largest difference of a score between them, on `parity_images`."""
 
     files: Mapping[str, bytes]
     parity: float
     parity_images: int
-    threshold: float
-    scored: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
-    figures: Mapping[str, Mapping[str, Metric]]
 
 
-def measure(data: PreparedData, fitted: Fitted, options: TrainingOptions) -> Measured:
-    """Export the network, compare the files, and score with the exported one, as a scan will.
-
-    The threshold is chosen on the validation images. Raises `BatchscanError` when Keras and ONNX
-    disagree.
-    """
-    files = {
-        "model.onnx": export.to_onnx(fitted.model),
-        "model.keras": export.to_keras(fitted.model),
-    }
-    size, threads = options.architecture.input_size, options.threads
-    sample = data.pixels[_spread(data.split.fold_indices(0)[1], PARITY_IMAGES)]
-    parity = export.check_parity(files, sample, input_size=size, threads=threads)
-    scorer = open_scorer("onnx", files["model.onnx"], input_size=size, threads=threads)
-    scored = {}
-    for side in ("validation", "test"):
-        test = side == "test"
-        positions = data.split.indices("test") if test else data.split.fold_indices(0)[1]
-        parts = range(0, len(positions), SCORED_AT_A_TIME)
-        pieces = (data.pixels[positions[n : n + SCORED_AT_A_TIME]] for n in parts)
-        if parts:
-            scores = np.concatenate([scorer.score(piece) for piece in pieces])
-            scored[side] = data.labels[positions], scores
-    threshold = evaluation.choose_threshold(*scored["validation"])
-    figures = {side: evaluation.evaluate(*pair, threshold) for side, pair in scored.items()}
-    return Measured(files, parity, len(sample), threshold, scored, figures)
-
-
-def write(
-    out: Path,
+def measure(
+    folds: Sequence[Finished],
+    groups: Sequence[Finished],
     data: PreparedData,
-    fitted: Fitted,
-    measured: Measured,
-    device: Device,
     options: TrainingOptions,
-    seconds: float,
-) -> Bundle:
-    """Write the bundle to the folder `out`, then the history and the pictures into it."""
-    bundle = write_bundle(
-        out,
-        name=options.name or f"{options.network}-{data.split.fingerprint()[:8]}",
-        files={**measured.files, "split.csv": data.split.to_csv()},
-        classes=data.classes,
-        threshold=measured.threshold,
-        input_size=options.architecture.input_size,
-        preprocessing=PREPROCESSING,
-        details={
-            **training_details(options, data.split, fitted, device, seconds),
-            **figures_details(measured.figures, measured.parity, measured.parity_images),
-        },
+) -> Measured:
+    """Calibrate, choose the threshold and measure, all on images that the folds held out."""
+    held_out = held_out_scores(folds, data, options)
+    calibration = fit_calibration(held_out.labels, logits(held_out.scores))
+    scores = _calibrated(calibration, held_out.scores)
+    rule = ThresholdRule(options.target_sensitivity)
+    threshold = choose_threshold(held_out.labels, scores, rule) if scores.ndim == 1 else None
+    side = OUT_OF_FOLD if len(folds) > 1 else VALIDATION
+    shifted = {
+        variant: _calibrated(calibration, values)
+        for variant, values in shifted_scores(folds, data, options).items()
+    }
+    return Measured(
+        side,
+        held_out,
+        calibration,
+        threshold,
+        {side: (held_out.labels, scores)},
+        {side: evaluation.evaluate(held_out.labels, scores, threshold, data.classes)},
+        shift_report(held_out.labels, shifted, scores, threshold),
+        [_group(group, data, options, calibration, threshold) for group in groups],
     )
-    with (out / "history.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(fitted.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(fitted.history)
-    _draw(out / "pictures", data, fitted, measured)
-    return bundle
 
 
-def _draw(folder: Path, data: PreparedData, fitted: Fitted, measured: Measured) -> None:
-    folder.mkdir(exist_ok=True)
-    training, _ = data.split.fold_indices(0)
-    samples = [
-        data.pixels[_spread(training[data.labels[training] == label], SAMPLES)]
-        for label in range(len(data.classes))
-    ]
-    pictures.draw_samples(samples, folder / "samples.png")
-    pictures.draw_history(fitted.history, fitted.best_epoch, folder / "history.png")
-    pictures.draw_confusion(measured.figures, folder / "confusion.png")
-    pictures.draw_roc(measured.scored, measured.figures, folder / "roc.png")
+def load_network(finished: Finished) -> Any:
+    """Return the Keras network of a finished training."""
+    import keras
+
+    with tempfile.TemporaryDirectory(prefix="batchscan-") as folder:
+        path = Path(folder) / "network.keras"
+        path.write_bytes(finished.keras)
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
-def _spread(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def calibrate(network: Any, calibration: Calibration) -> None:
+    """Write a calibration into the last layer of a Keras network: its scores are calibrated then."""
+    last = network.layers[-1]
+    kernel, bias = (np.asarray(value) for value in last.get_weights())
+    shift = calibration.intercept
+    last.set_weights([kernel / calibration.temperature, (bias - shift) / calibration.temperature])
+
+
+def export_network(network: Any, data: PreparedData, options: TrainingOptions) -> Exported:
+    """Return the model files of a Keras network, compared on images of the training side.
+
+    Raises `BatchscanError` when Keras and ONNX disagree.
+    """
+    files = {"model.onnx": export.to_onnx(network), "model.keras": export.to_keras(network)}
+    positions = np.flatnonzero(data.split.fold >= 0)
+    sample = data.pixels[spread(positions, PARITY_IMAGES)]
+    size, threads = options.architecture.input_size, options.threads
+    parity = export.check_parity(
+        files, sample, input_size=size, class_count=len(data.classes), threads=threads
+    )
+    return Exported(files, parity, len(sample))
+
+
+def measure_test(
+    measured: Measured, exported: Exported, data: PreparedData, options: TrainingOptions
+) -> Measured:
+    """Add the test side, scored with the exported network as a scan will, if there is one."""
+    positions = data.split.indices(TEST)
+    if not len(positions):
+        return measured
+    scorer = open_scorer(
+        "onnx",
+        exported.files["model.onnx"],
+        input_size=options.architecture.input_size,
+        class_count=len(data.classes),
+        threads=options.threads,
+    )
+    labels, scores = data.labels[positions], score(scorer, data.pixels, positions)
+    found = evaluation.evaluate(labels, scores, measured.threshold, data.classes)
+    return replace(
+        measured,
+        scored={**measured.scored, TEST: (labels, scores)},
+        figures={**measured.figures, TEST: found},
+    )
+
+
+def spread(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Choose up to `most` positions, evenly spread."""
     chosen = np.linspace(0, len(positions) - 1, min(most, len(positions)))
     return positions[chosen.astype(np.int64)]
+
+
+def _group(
+    left_out: Finished,
+    data: PreparedData,
+    options: TrainingOptions,
+    calibration: Calibration,
+    threshold: float | None,
+) -> GroupReport:
+    """Measure a training without a group on that group, beside images of the other classes."""
+    positions = left_out.task.validation
+    raw = score(open_network(left_out, options, len(data.classes)), data.pixels, positions)
+    name = left_out.task.name.removeprefix("without-")
+    return group_report(name, data.labels[positions], _calibrated(calibration, raw), threshold)
+
+
+def _calibrated(calibration: Calibration, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    return calibration.apply(logits(scores)).astype(np.float32)

@@ -27,10 +27,10 @@ PLAN = "plan.json"
 
 
 @contextmanager
-def open_workplace(out: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
+def open_workplace(out: Path) -> Iterator[Path]:
     """Yield the working folder for a bundle at `out`, locked; remove it at the end if all went well.
 
-    What an earlier run with the same plan has left in it is still there. Raises `OutputInUse` while
+    What an earlier run has left in it is still there. Raises `OutputInUse` while
     another process holds it, `UsageError` when it cannot be made.
     """
     place = out.with_name(f".{out.name}.training")
@@ -44,11 +44,27 @@ def open_workplace(out: Path, plan: Mapping[str, Any]) -> Iterator[Path]:
         ) from problem
     try:
         _claim(lock, place)
-        _require_plan(place, plan)
         yield place
         shutil.rmtree(place, ignore_errors=True)
     finally:
         os.close(lock)
+
+
+def begin(place: Path, plan: Mapping[str, Any]) -> None:
+    """Keep the trainings in the folder if they were begun with the same plan, else remove them."""
+    text = json.dumps(plan, indent=2, sort_keys=True)
+    path = place / PLAN
+    if path.exists() and path.read_text() == text:
+        say("going on with what an interrupted run has left")
+        return
+    trainings = [entry for entry in place.iterdir() if entry.is_dir()]
+    if trainings:
+        say("an interrupted run with other options or other data was here: starting anew")
+    for training in trainings:
+        shutil.rmtree(training)
+    partial = place / "plan.partial"
+    partial.write_text(text)
+    replace_durably(partial, path)
 
 
 def _claim(lock: int, place: Path) -> None:
@@ -59,20 +75,3 @@ def _claim(lock: int, place: Path) -> None:
             f"{place}: another training for the same --out is at work there; wait for it, or "
             "choose another --out"
         ) from problem
-
-
-def _require_plan(place: Path, plan: Mapping[str, Any]) -> None:
-    """Empty the folder unless it was begun with the same plan."""
-    text = json.dumps(plan, indent=2, sort_keys=True)
-    path = place / PLAN
-    if path.exists() and path.read_text() == text:
-        say("going on with what an interrupted run has left")
-        return
-    leftovers = [entry for entry in place.iterdir() if entry.name != "lock"]
-    if leftovers:
-        say("an interrupted run with other options or other data was here: starting anew")
-    for entry in leftovers:
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    partial = place / "plan.partial"
-    partial.write_text(text)
-    replace_durably(partial, path)

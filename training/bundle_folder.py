@@ -1,0 +1,63 @@
+"""The folder that a training run writes: the bundle, the histories, and the pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from batchscan.bundle import Bundle, write_bundle
+from batchscan.image import PREPROCESSING
+from training import pictures
+from training.card import figures_details, training_details
+from training.crossvalidation import Finished
+from training.device import Device
+from training.options import TrainingOptions
+from training.outcome import Exported, Measured, spread
+from training.prepare import PreparedData
+
+SAMPLES = 6  # images of each class in the picture
+
+
+def write_folder(
+    out: Path,
+    data: PreparedData,
+    trainings: Sequence[Finished],
+    kept: Finished,
+    measured: Measured,
+    exported: Exported,
+    device: Device,
+    options: TrainingOptions,
+    seconds: float,
+) -> Bundle:
+    """Write the bundle to the folder `out`, then the history and the pictures into it."""
+    bundle = write_bundle(
+        out,
+        name=options.name or f"{options.network}-{data.split.fingerprint()[:8]}",
+        files={**exported.files, "split.csv": data.split.to_csv()},
+        classes=data.classes,
+        threshold=measured.threshold,
+        input_size=options.architecture.input_size,
+        preprocessing=PREPROCESSING,
+        details={
+            **training_details(options, data, trainings, device, seconds),
+            **figures_details(measured, exported, options),
+        },
+    )
+    (out / "history.csv").write_text(_history(trainings))
+    _draw(out / "pictures", data, trainings, kept, measured)
+    return bundle
+
+
+def _history(trainings: Sequence[Finished]) -> str:
+    """Return a table of all epochs of all trainings."""
+    rows = [{"training": each.task.name, **row} for each in trainings for row in each.history]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
