@@ -1,4 +1,4 @@
-"""Figures of a model on labelled scores, and the threshold that they are computed at."""
+"""Figures of a model on labelled scores, at a threshold."""
 
 from __future__ import annotations
 
@@ -9,31 +9,13 @@ from numpy.typing import NDArray
 
 from batchscan.metrics import Metric, figures
 from batchscan.outcomes import Outcomes, predicted_positive
+from training.operating_point import YOUDEN
+from training.operating_point import choose_threshold as choose_threshold
 
-THRESHOLD_RULE = (
-    "the score that maximises sensitivity + specificity - 1 (Youden's J) on the validation images, "
-    "in the middle between the two neighbouring scores; of several, the one nearest to 0.5"
-)
+THRESHOLD_RULE = YOUDEN.words("the validation images")
 
 PRINTED = ("threshold", "accuracy", "precision", "recall", "specificity", "f1", "auc")
 WIDTH = 32  # of a column
-
-
-def choose_threshold(labels: NDArray[np.uint8], scores: NDArray[np.float32]) -> float:
-    """Choose by `THRESHOLD_RULE` from labels (N,), 0 or 1, both present, and scores (N,).
-
-    The threshold is exact in float32, so that comparing in float32 or in float64 gives the same
-    predictions: positive at or above it.
-    """
-    levels = np.unique(scores)
-    middles = (levels[1:].astype(np.float64) + levels[:-1]) / 2
-    candidates = np.unique((middles if len(middles) else np.array([0.5])).astype(np.float32))
-    positive, negative = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
-    sensitivity = 1 - np.searchsorted(positive, candidates) / len(positive)
-    specificity = np.searchsorted(negative, candidates) / len(negative)
-    merit = sensitivity + specificity
-    best = candidates[merit >= merit.max() - 1e-12]
-    return float(best[np.argmin(np.abs(best - 0.5))])
 
 
 def evaluate(
