@@ -1,4 +1,4 @@
-"""training.evaluation: the threshold and the figures at it."""
+"""training.evaluation: the figures at a threshold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from training.evaluation import choose_threshold, evaluate, for_card, render, roc_curve
+from training.evaluation import evaluate, for_card, render, roc_curve
+from training.operating_point import choose_threshold
 
 pairs = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 40).map(lambda n: np.float32(n / 40))),
@@ -19,30 +20,6 @@ pairs = st.lists(
 def arrays(rows: list[tuple[int, np.float32]]) -> tuple[np.ndarray, np.ndarray]:
     labels, scores = zip(*rows, strict=True)
     return np.array(labels, dtype=np.uint8), np.array(scores, dtype=np.float32)
-
-
-def youden(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
-    predicted = scores >= np.float32(threshold)
-    return predicted[labels == 1].mean() - predicted[labels == 0].mean()
-
-
-@given(rows=pairs)
-def test_threshold_is_the_best(rows: list[tuple[int, np.float32]]) -> None:
-    """No other threshold between two scores has a higher Youden's J; float32 holds it exactly."""
-    labels, scores = arrays(rows)
-    threshold = choose_threshold(labels, scores)
-    levels = np.unique(scores)
-    others = (levels[1:] + levels[:-1]) / 2 if len(levels) > 1 else [threshold]
-    best = max(youden(labels, scores, other) for other in others)
-    assert youden(labels, scores, threshold) >= best - 1e-9
-    assert 0 <= threshold <= 1
-    assert float(np.float32(threshold)) == threshold
-
-
-def test_threshold_lies_in_the_middle_of_the_gap() -> None:
-    """Between classes that separate, it keeps the same distance to both."""
-    labels = np.array([0, 0, 1, 1], dtype=np.uint8)
-    assert choose_threshold(labels, np.float32([0.0, 0.25, 0.75, 1.0])) == 0.5
 
 
 def test_constant_scores() -> None:

@@ -61,3 +61,23 @@ def _history(trainings: Sequence[Finished]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _draw(
+    folder: Path,
+    data: PreparedData,
+    trainings: Sequence[Finished],
+    kept: Finished,
+    measured: Measured,
+) -> None:
+    folder.mkdir(exist_ok=True)
+    training = np.flatnonzero(data.split.fold >= 0)
+    samples = [
+        data.pixels[spread(training[data.labels[training] == label], SAMPLES)]
+        for label in range(len(data.classes))
+    ]
+    pictures.draw_samples(samples, data.classes, folder / "samples.png")
+    pictures.draw_history(kept.history, kept.kept_epoch, folder / "history.png")
+    if len(data.classes) == 2:
+        pictures.draw_confusion(measured.figures, data.classes, folder / "confusion.png")
+        pictures.draw_roc(measured.scored, measured.figures, folder / "roc.png")

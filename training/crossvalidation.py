@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from training.fit import Fitted
 
 FINAL = "final"
+WITHOUT = "without-"
 FINISHED, ONNX, KERAS, STATE = "finished.json", "network.onnx", "network.keras", "state.npz"
 SCORED_AT_A_TIME = 1024  # 26 MB of pixels
 
@@ -79,7 +80,7 @@ def group_tasks(data: PreparedData) -> list[Task]:
             left_out = inside & (groups == name)
             others = held_out[data.labels[held_out] != label]
             validation = np.union1d(np.flatnonzero(left_out), others)
-            tasks.append(Task(f"without-{name}", train[~left_out[train]], validation))
+            tasks.append(Task(f"{WITHOUT}{name}", train[~left_out[train]], validation))
     return tasks
 
 

@@ -1,4 +1,4 @@
-"""What comes out of a training: a calibrated network, an operating point, and what they are worth."""
+"""What comes out of a training: a calibrated network, an operating point, their worth."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from batchscan.model import open_scorer
 from training import evaluation, export
 from training.calibration import Calibration, fit_calibration
-from training.crossvalidation import Finished, open_network, score
-from training.groups import GroupReport, group_report
+from training.crossvalidation import WITHOUT, Finished, open_network, score
+from training.groups import GroupReport, group_of, group_report
 from training.member import TEST
 from training.operating_point import ThresholdRule, choose_threshold
 from training.options import TrainingOptions
@@ -97,7 +97,7 @@ def load_network(finished: Finished) -> Any:
 
 
 def calibrate(network: Any, calibration: Calibration) -> None:
-    """Write a calibration into the last layer of a Keras network: its scores are calibrated then."""
+    """Write a calibration into the last layer of a Keras network."""
     last = network.layers[-1]
     kernel, bias = (np.asarray(value) for value in last.get_weights())
     shift = calibration.intercept
@@ -158,8 +158,11 @@ def _group(
     """Measure a training without a group on that group, beside images of the other classes."""
     positions = left_out.task.validation
     raw = score(open_network(left_out, options, len(data.classes)), data.pixels, positions)
-    name = left_out.task.name.removeprefix("without-")
-    return group_report(name, data.labels[positions], _calibrated(calibration, raw), threshold)
+    name = left_out.task.name.removeprefix(WITHOUT)
+    members = [data.split.members[position] for position in positions]
+    inside = np.array([group_of(Path(member.image.path).name) == name for member in members])
+    scores = _calibrated(calibration, raw)
+    return group_report(name, data.labels[positions], scores, inside, threshold)
 
 
 def _calibrated(calibration: Calibration, scores: NDArray[np.float32]) -> NDArray[np.float32]:

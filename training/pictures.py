@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from batchscan.metrics import Metric
-from training.dataset import CLASSES
 from training.evaluation import roc_curve
 
 BLUE = "#4477aa"
@@ -21,13 +20,15 @@ RED = "#cc6677"
 GREY = "#999999"
 
 
-def draw_samples(pixels: Sequence[NDArray[np.uint8]], path: Path) -> None:
+def draw_samples(
+    pixels: Sequence[NDArray[np.uint8]], classes: Sequence[str], path: Path
+) -> None:
     """Draw images of both classes; `pixels` has for each class uint8 (N, S, S)."""
     columns = max(len(images) for images in pixels)
-    figure = Figure(figsize=(1.9 * columns, 4.5), layout="constrained")
-    axes = figure.subplots(2, columns, squeeze=False)
+    figure = Figure(figsize=(1.9 * columns, 2.25 * len(pixels)), layout="constrained")
+    axes = figure.subplots(len(pixels), columns, squeeze=False)
     for row, images in enumerate(pixels):
-        axes[row, 0].set_title(CLASSES[row], loc="left", fontsize=11)
+        axes[row, 0].set_title(classes[row], loc="left", fontsize=11)
         for column in range(columns):
             axes[row, column].set_axis_off()
             if column < len(images):
@@ -44,6 +45,8 @@ def draw_history(history: Sequence[Mapping[str, float]], best_epoch: int, path: 
             (name, "training (augmented)", BLUE),
             (f"val_{name}", "validation", RED),
         ):
+            if key not in history[0]:
+                continue
             values = [row[key] for row in history]
             axes.plot(epochs, values, "o-", color=colour, label=label, markersize=4)
         axes.axvline(best_epoch, color=GREY, linestyle=":", label="epoch kept")
@@ -54,7 +57,8 @@ def draw_history(history: Sequence[Mapping[str, float]], best_epoch: int, path: 
     _save(figure, path)
 
 
-def draw_confusion(results: Mapping[str, Mapping[str, Metric]], path: Path) -> None:
+def draw_confusion(
+    results: Mapping[str, Mapping[str, Metric]], classes: Sequence[str], path: Path) -> None:
     """Draw the confusion matrices of the sides as heat maps, coloured by the share of a row."""
     figure = Figure(figsize=(4.4 * len(results), 4), layout="constrained")
     for axes, (side, metrics) in zip(
@@ -69,8 +73,8 @@ def draw_confusion(results: Mapping[str, Mapping[str, Metric]], path: Path) -> N
             colour = "white" if share > 0.5 else "black"
             text = f"{count}\n{share:.1%}"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=12)
-        axes.set_xticks([0, 1], CLASSES)
-        axes.set_yticks([0, 1], CLASSES, rotation=90, va="center")
+        axes.set_xticks([0, 1], classes)
+        axes.set_yticks([0, 1], classes, rotation=90, va="center")
         title = f"{side.capitalize()}, threshold {metrics['threshold'].value:.3f}"
         axes.set(xlabel="predicted", ylabel="actual", title=title)
     _save(figure, path)

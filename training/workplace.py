@@ -28,7 +28,7 @@ PLAN = "plan.json"
 
 @contextmanager
 def open_workplace(out: Path) -> Iterator[Path]:
-    """Yield the working folder for a bundle at `out`, locked; remove it at the end if all went well.
+    """Yield the working folder for a bundle at `out`, locked; remove it when all went well.
 
     What an earlier run has left in it is still there. Raises `OutputInUse` while
     another process holds it, `UsageError` when it cannot be made.

@@ -1,0 +1,249 @@
+"""Calibration: turning a network's logits into probabilities that mean what they say.
+
+A network that is trained until it is nearly always right says 0.999 where 0.95 would be true (Guo
+et al. 2017, "On Calibration of Modern Neural Networks"). Of the images that score 0.8, eight in ten
+should show pneumonia. Two numbers mend most of it: a temperature that divides the logits and, for
+two classes, an intercept that is taken off before. The order of scores, and so the AUC, stays.
+
+Fit it on scores of images that the network was not trained on. The figures after the fit are of the
+same images; with two numbers fitted to thousands of images, that flatters them little.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchscan.statistics import wilson_interval
+
+COLDEST, HOTTEST = 0.2, 10.0
+"""Bounds of the temperature: far beyond what trained networks need, and short of where float32
+probabilities all become 0 or 1, or one half."""
+
+BINS = 15  # as in Guo et al. 2017
+STEPS = 60  # of a bisection: 2 ** -60 of the first interval
+
+METHOD = (
+    "calibrated logit = (logit - intercept) / temperature, fitted by maximum likelihood with the "
+    "softened targets of Platt (1999); several classes: temperature alone (Guo et al. 2017)"
+)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Makes logits calibrated: (logit - intercept) / temperature. The intercept is in logits."""
+
+    temperature: float = 1.0
+    intercept: float = 0.0
+
+    def apply(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return probabilities of the same shape: (N,) of the positive class, or (N, C) of each."""
+        calibrated = (np.asarray(logits, dtype=np.float64) - self.intercept) / self.temperature
+        return _sigmoid(calibrated) if calibrated.ndim == 1 else _softmax(calibrated)
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Images of similar probability: the mean that was predicted, and the share that came true.
+
+    `ci_low` and `ci_high` are Wilson's 95% interval of the share.
+    """
+
+    predicted: float
+    observed: float
+    ci_low: float
+    ci_high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class CalibrationQuality:
+    """How far probabilities can be believed; lower is better for both numbers."""
+
+    brier: float
+    expected_calibration_error: float
+    bins: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """What a calibration has changed, on `images` images."""
+
+    calibration: Calibration
+    images: int
+    before: CalibrationQuality
+    after: CalibrationQuality
+
+
+def fit_calibration(labels: NDArray[np.uint8], logits: NDArray[np.float64]) -> Calibration:
+    """Fit to labels (N,), 0 to C - 1, each present, and finite logits (N,) or (N, C).
+
+    For two classes, logits (N,) are of the positive one. The likelihood is that of Platt (1999,
+    "Probabilistic Outputs for Support Vector Machines"): with n images of a class, its target is
+    not 1 but (n + 1) / (n + C), Laplace's rule. So the fit is finite even where the scores separate
+    the classes, and 40 images cannot prove a probability of 0.9999. The temperature stays between
+    `COLDEST` and `HOTTEST` in any case: also where the scores are no better than chance.
+
+    Raises `ValueError` for logits that are not finite, and where a class has no image.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    targets = _softened(labels, logits)
+    if logits.ndim == 2:
+        return Calibration(1 / _best_slope(lambda slope: _slope_excess(slope, logits, targets)))
+    positive = targets[:, 1]
+
+    def excess(slope: float) -> float:
+        error = _sigmoid(slope * logits + _best_offset(slope, logits, positive)) - positive
+        return float(error @ logits)
+
+    slope = _best_slope(excess)
+    return Calibration(1 / slope, -_best_offset(slope, logits, positive) / slope)
+
+
+def brier_score(labels: NDArray[np.uint8], probabilities: NDArray[np.floating[Any]]) -> float:
+    """Return the mean squared error of probabilities (N,) of the positive class, or (N, C).
+
+    For (N, C) the errors are summed over the classes, as in Brier (1950): from 0 to 2, not to 1.
+    """
+    if probabilities.ndim == 1:
+        return float(np.mean((probabilities - labels) ** 2))
+    truth = np.eye(probabilities.shape[1])[labels]
+    return float(np.mean(np.sum((probabilities - truth) ** 2, axis=1)))
+
+
+def expected_calibration_error(
+    labels: NDArray[np.uint8], probabilities: NDArray[np.floating[Any]], bins: int = BINS
+) -> float:
+    """Return the mean distance of predicted and observed, over the bins of `reliability`."""
+    found = reliability(labels, probabilities, bins)
+    gaps = [each.count * abs(each.predicted - each.observed) for each in found]
+    return sum(gaps) / len(labels)
+
+
+def reliability(
+    labels: NDArray[np.uint8], probabilities: NDArray[np.floating[Any]], bins: int = BINS
+) -> tuple[ReliabilityBin, ...]:
+    """Sort images into up to `bins` bins of equal count, in ascending order of probability.
+
+    With probabilities (N,), a bin compares them with the share of positive images; with (N, C), the
+    probability of each image's likeliest class with the share of images where that class is right.
+    Equal probabilities stay in one bin, so there may be fewer bins, of unequal count.
+    """
+    predicted, right = _claims(labels, probabilities)
+    edges = np.sort(predicted)[np.arange(1, bins) * len(predicted) // bins]
+    numbers = np.searchsorted(np.unique(edges), predicted, side="right")
+    found = []
+    for number in np.unique(numbers):
+        inside = numbers == number
+        count, true = int(inside.sum()), int(right[inside].sum())
+        low, high = wilson_interval(true, count) or (0.0, 1.0)
+        mean = float(predicted[inside].mean())
+        found.append(ReliabilityBin(mean, true / count, low, high, count))
+    return tuple(found)
+
+
+def report_calibration(
+    labels: NDArray[np.uint8], logits: NDArray[np.float64], calibration: Calibration
+) -> CalibrationReport:
+    """Compare probabilities before and after, on labels (N,) and logits (N,) or (N, C)."""
+    before, after = (
+        CalibrationQuality(
+            brier_score(labels, probabilities),
+            expected_calibration_error(labels, probabilities),
+            reliability(labels, probabilities),
+        )
+        for probabilities in (Calibration().apply(logits), calibration.apply(logits))
+    )
+    return CalibrationReport(calibration, len(labels), before, after)
+
+
+def for_card(report: CalibrationReport) -> dict[str, Any]:
+    """Return a report as JSON values."""
+    return {
+        "method": METHOD,
+        **asdict(report.calibration),
+        "images": report.images,
+        "before": _quality_for_card(report.before),
+        "after": _quality_for_card(report.after),
+    }
+
+
+def _quality_for_card(quality: CalibrationQuality) -> dict[str, Any]:
+    bins = [
+        {name: round(value, 5) for name, value in asdict(each).items()} for each in quality.bins
+    ]
+    return {
+        "brier": quality.brier,
+        "expected_calibration_error": quality.expected_calibration_error,
+        "bins": bins,
+    }
+
+
+def _softened(labels: NDArray[np.uint8], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return targets (N, C) that sum to 1 in each row: nearly 1 for the class of the label."""
+    if not np.isfinite(logits).all():
+        raise ValueError("expected finite logits, found infinity or NaN")
+    classes = 2 if logits.ndim == 1 else logits.shape[1]
+    counts = np.bincount(labels, minlength=classes)
+    if len(counts) != classes or not counts.all():
+        raise ValueError(f"expected images of each of {classes} classes, found {counts.tolist()}")
+    rest = 1.0 / (counts + classes)
+    rows = np.eye(classes) * ((counts + 1) * rest)[:, None] + (1 - np.eye(classes)) * rest[:, None]
+    targets: NDArray[np.float64] = rows[labels]
+    return targets
+
+
+def _slope_excess(slope: float, logits: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
+    """Return the derivative of the loss with respect to the slope, for logits (N, C)."""
+    return float(np.sum((_softmax(slope * logits) - targets) * logits))
+
+
+def _best_slope(excess: Callable[[float], float]) -> float:
+    """Return the slope, 1 / temperature. The loss is convex: its derivative `excess` rises."""
+    return _root(excess, 1 / HOTTEST, 1 / COLDEST)
+
+
+def _best_offset(slope: float, logits: NDArray[np.float64], positive: NDArray[np.float64]) -> float:
+    """Return the offset at which the probabilities sum up to the targets; there always is one."""
+    room = math.log(len(logits) + 2) + 1
+    low, high = -slope * logits.max() - room, -slope * logits.min() + room
+    wanted = positive.sum()
+    return _root(lambda offset: float(_sigmoid(slope * logits + offset).sum() - wanted), low, high)
+
+
+def _root(rising: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a rising function is 0, by bisection; an end where it is 0 nowhere between."""
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if rising(middle) < 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _claims(
+    labels: NDArray[np.uint8], probabilities: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
+    """Return what is claimed of each image (N,), and whether it is true."""
+    if probabilities.ndim == 1:
+        return probabilities, labels == 1
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Without overflow: the exponent is never positive."""
+    small = np.exp(-np.abs(logits))
+    probabilities: NDArray[np.float64] = np.where(logits < 0, small, 1.0) / (1 + small)
+    return probabilities
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
+    return probabilities
