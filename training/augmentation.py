@@ -1,10 +1,10 @@
 """Random changes that a chest X-ray could have had anyway; applied while training, never after.
 
 The training images of one class can differ from the other's in ways that have nothing to do with
-the lungs: how far the child stands from the detector, how the film is exposed, how much the file was
-shrunk and compressed, which letters are on it. A network learns whatever separates the classes, so
-each of these is varied here, for every image anew, more widely than it varies between the classes.
-What stays is anatomy.
+the lungs: how far the child stands from the detector, how the film is exposed, how much the file
+was shrunk and compressed, which letters are on it. A network learns whatever separates the classes,
+so each of these is varied here, for every image anew, more widely than it varies between the
+classes. What stays is anatomy.
 
 Every change takes and returns grey levels as float32 (B, S, S, 1), 0 to 1, and draws its random
 numbers from one Keras seed generator: the numbers follow from the seed, and the generator's state
@@ -235,7 +235,11 @@ def _transform(random: Random, images: Any, strength: float) -> Any:
     nothing = ops.zeros_like(a)
     matrices = ops.stack([a, b, x, c, d, y, nothing, nothing], axis=1)
     return ops.image.affine_transform(
-        images, matrices, interpolation="bilinear", fill_mode="constant", fill_value=0.0,
+        images,
+        matrices,
+        interpolation="bilinear",
+        fill_mode="constant",
+        fill_value=0.0,
         data_format="channels_last",
     )
 

@@ -1,4 +1,4 @@
-"""What a bundle's card says beyond what `batchscan.bundle` needs: a model card (Mitchell et al. 2019).
+"""A bundle's card beyond what `batchscan.bundle` needs: a model card (Mitchell et al. 2019).
 
 Everything is JSON: where the network comes from, what it was measured to be worth, and its limits.
 """
@@ -97,9 +97,7 @@ def figures_details(
     )
     return {
         **_operating_point(measured, options),
-        "figures": {
-            side: evaluation.for_card(found) for side, found in measured.figures.items()
-        },
+        "figures": {side: evaluation.for_card(found) for side, found in measured.figures.items()},
         "calibration": calibration.for_card(report),
         "shift_suite": shift_report.for_card(measured.shift),
         "groups_left_out": [groups.for_card(report) for report in measured.groups],

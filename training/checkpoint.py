@@ -1,8 +1,8 @@
 """What a training leaves after each epoch, so that it can go on from there after a kill.
 
-    state.npz         the history, a row for each finished epoch, and every variable after the last:
-                      weights, their moving averages, the optimizer's, the random generators'
-    best.weights.h5   the weights of the best epoch, where those are to be kept
+state.npz         the history, a row for each finished epoch, and every variable after the last:
+                  weights, their moving averages, the optimizer's, the random generators'
+best.weights.h5   the weights of the best epoch, where those are to be kept
 """
 
 from __future__ import annotations

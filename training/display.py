@@ -29,7 +29,9 @@ class Display(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Show the steps of this epoch."""
         self._epoch_begun = time.monotonic()
-        self._shown = Steps(f"{self._name}: epoch {epoch + 1}/{self._epochs}", self._steps, "batches")
+        self._shown = Steps(
+            f"{self._name}: epoch {epoch + 1}/{self._epochs}", self._steps, "batches"
+        )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Count a step."""

@@ -135,9 +135,7 @@ class _Graph:
         return bytes(model.SerializeToString())
 
 
-def _class_activation(
-    graph: _Graph, network: Any, names: dict[int, str]
-) -> tuple[int, int] | None:
+def _class_activation(graph: _Graph, network: Any, names: dict[int, str]) -> tuple[int, int] | None:
     """Add the output `activation`, if the network has one; return its height and width."""
     pooled = [layer for layer in network.layers if type(layer).__name__ == _POOLED]
     dense = [layer for layer in network.layers if type(layer).__name__ == "Dense"]

@@ -79,7 +79,9 @@ def fit(training: Training, images: TrainingImages, device: Device, folder: Path
     )
     recipe = training.recipe
     model = _with_augmentation(trainable, training)
-    _compile(model, images.classes, recipe, device, math.ceil(len(images.train) / recipe.batch_size))
+    _compile(
+        model, images.classes, recipe, device, math.ceil(len(images.train) / recipe.batch_size)
+    )
     others = _callbacks(recipe)
     checkpoint = Checkpoint(folder, others, keep_best=recipe.keep == "best")
     exit_code = _run(model, training, images, checkpoint, others)

@@ -45,9 +45,9 @@ class FiveBlock:
         for number, (filters, dropout) in enumerate(self.blocks):
             convolution = layers.SeparableConv2D if number else layers.Conv2D
             for _ in range(2):
-                tensor = convolution(
-                    filters, 3, padding="same", activation="relu", dtype=dtype
-                )(tensor)
+                tensor = convolution(filters, 3, padding="same", activation="relu", dtype=dtype)(
+                    tensor
+                )
             if number:
                 tensor = normalization(dtype=dtype)(tensor)
             tensor = layers.MaxPooling2D(2, dtype=dtype)(tensor)
@@ -67,7 +67,7 @@ class Compact:
     `input_size` is in pixels. `stem` is the number of filters of the first convolution, 5 x 5 in
     steps of 2. `stages` has one (filters, convolutions, step of the first) for each stage of 3 x 3
     convolutions; all but the first of a stage are residual. `dropout` is that before the last
-    layer.
+    layer. `standardised` brings each image to mean 0 and deviation 1.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Compact:
     stem: int
     stages: tuple[tuple[int, int, int], ...]
     dropout: float
+    standardised: bool = True
     recipe: Recipe = SHIFT
 
     def layers(self, images: Any, dtype: str, normalization: Any) -> Any:
@@ -82,9 +83,10 @@ class Compact:
         from keras import layers
 
         tensor = layers.Rescaling(1 / 255, dtype="float32")(images)
-        tensor = layers.LayerNormalization(  # of each whole image, without weights
-            axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3, dtype="float32"
-        )(tensor)
+        if self.standardised:
+            tensor = layers.LayerNormalization(  # of each whole image, without weights
+                axis=(1, 2, 3), center=False, scale=False, epsilon=1e-3, dtype="float32"
+            )(tensor)
         tensor = layers.Activation("relu", dtype=dtype)(
             _normalised(tensor, self.stem, 5, 2, dtype, normalization)
         )
@@ -137,8 +139,8 @@ def build(
 
     The output is the probability of the second of two classes; with more classes, the
     probabilities of all, (B, classes). `dtype` is a Keras dtype policy, such as `mixed_float16`,
-    for the hidden layers: a sigmoid in float16 is 1 from 0.9998 up. `normalization` is a layer class
-    to be used for batch normalisation instead of Keras' own.
+    for the hidden layers: a sigmoid in float16 is 1 from 0.9998 up. `normalization` is a layer
+    class to be used for batch normalisation instead of Keras' own.
     """
     import keras
     from keras import layers

@@ -16,8 +16,8 @@ SINGLE_SPLIT = 5  # parts of the patients, one of which validates, when there is
 class TrainingOptions:
     """What the user chose. Raises `UsageError` for values that cannot work.
 
-    `epochs`, `batch_size` and `folds` are the recipe's of the network where they are None, `workers`
-    (threads that decode) one per core, and `name` (the bundle's) is made of the network and the
+    Where they are None, `epochs`, `batch_size` and `folds` are those of the network's recipe,
+    `workers` (threads that decode) one per core, and `name` (the bundle's) is made of the network and the
     data. `target_sensitivity` sets the operating point of a model with two classes; None means
     Youden's. `leave_out_groups` trains once more without each group that file names tell.
     """

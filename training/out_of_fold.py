@@ -1,4 +1,4 @@
-"""Scores that no network gave to an image it was trained on: each fold's network, its own images."""
+"""Scores of images by networks that were not trained on them: each fold's, of its own images."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from training.operating_point import ThresholdRule, choose_threshold
 from training.options import TrainingOptions
 from training.out_of_fold import HeldOut, held_out_scores, logits, shifted_scores
 from training.prepare import PreparedData
-from training.shift import ShiftReport, shift_report
+from training.shift_report import ShiftReport, shift_report
 
 PARITY_IMAGES = 256
 OUT_OF_FOLD = "out_of_fold"

@@ -20,9 +20,7 @@ RED = "#cc6677"
 GREY = "#999999"
 
 
-def draw_samples(
-    pixels: Sequence[NDArray[np.uint8]], classes: Sequence[str], path: Path
-) -> None:
+def draw_samples(pixels: Sequence[NDArray[np.uint8]], classes: Sequence[str], path: Path) -> None:
     """Draw images of both classes; `pixels` has for each class uint8 (N, S, S)."""
     columns = max(len(images) for images in pixels)
     figure = Figure(figsize=(1.9 * columns, 2.25 * len(pixels)), layout="constrained")
@@ -58,7 +56,8 @@ def draw_history(history: Sequence[Mapping[str, float]], best_epoch: int, path: 
 
 
 def draw_confusion(
-    results: Mapping[str, Mapping[str, Metric]], classes: Sequence[str], path: Path) -> None:
+    results: Mapping[str, Mapping[str, Metric]], classes: Sequence[str], path: Path
+) -> None:
     """Draw the confusion matrices of the sides as heat maps, coloured by the share of a row."""
     figure = Figure(figsize=(4.4 * len(results), 4), layout="constrained")
     for axes, (side, metrics) in zip(

@@ -1,11 +1,11 @@
 """The working folder of a training run: what is finished stays there until the bundle is written.
 
-    .model.training/         beside the bundle `model/`; removed when that is there
-    ├── lock                 held by the run at work, as long as its process lives
-    ├── plan.json            what the run does; another plan begins anew
-    ├── pixels.raw, ...      decoded images
-    ├── fold-1/, ..., final/ one folder for each training: its state after the last epoch, or
-    │                        its network as ONNX when it is finished
+.model.training/         beside the bundle `model/`; removed when that is there
+├── lock                 held by the run at work, as long as its process lives
+├── plan.json            what the run does; another plan begins anew
+├── pixels.raw, ...      decoded images
+├── fold-1/, ..., final/ one folder for each training: its state after the last epoch, or
+│                        its network as ONNX when it is finished
 """
 
 from __future__ import annotations
