@@ -147,9 +147,7 @@ def metrics(results: Path, labels: Path | None, **_verbose: bool) -> None:
     "--leave-out-groups", is_flag=True, help="Train once more without each group of images."
 )
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
-def train(
-    dataset: Path, out: Path, youden: bool, target_sensitivity: float, **options: Any
-) -> int:
+def train(dataset: Path, out: Path, youden: bool, target_sensitivity: float, **options: Any) -> int:
     """Train a network on DATASET and write a model bundle.
 
     DATASET holds a folder for each class, such as NORMAL and PNEUMONIA, directly or below train/,

@@ -18,7 +18,7 @@ holds for both; whether that pays was measured (docs/training.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -187,7 +187,7 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
         return ops.stop_gradient(images * 255)
 
 
-def _one_after_another(changes: list[Callable[[Any], Any]], images: Any) -> Any:
+def _one_after_another(changes: Sequence[Callable[[Any], Any]], images: Any) -> Any:
     for change in changes:
         images = change(images)
     return images

@@ -48,7 +48,7 @@ def write_folder(
         },
     )
     (out / "history.csv").write_text(_history(trainings))
-    _draw(out / "pictures", data, trainings, kept, measured)
+    _draw(out / "pictures", data, kept, measured)
     return bundle
 
 
@@ -66,7 +66,6 @@ def _history(trainings: Sequence[Finished]) -> str:
 def _draw(
     folder: Path,
     data: PreparedData,
-    trainings: Sequence[Finished],
     kept: Finished,
     measured: Measured,
 ) -> None:

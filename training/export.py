@@ -115,9 +115,9 @@ class _Graph:
 
     def to_bytes(self, name: str, size: int, classes: int, maps: tuple[int, int] | None) -> bytes:
         """Return the finished model; `maps` is the height and width of `activation`, if any."""
-        several = [] if classes == 1 else [classes]
+        several: list[str | int | None] = [] if classes == 1 else [classes]
         images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", size, size])
-        shapes = {"score": ["N", *several]}
+        shapes: dict[str, list[str | int | None]] = {"score": ["N", *several]}
         if maps:
             shapes["activation"] = ["N", *several, *maps]
         outputs = [
