@@ -88,7 +88,7 @@ def variants() -> dict[str, tuple[Architecture, Recipe]]:
         "no weight decay": (COMPACT, replace(SHIFT, weight_decay=0.0)),
         "no weight averaging": (COMPACT, replace(SHIFT, averaging=0.0)),
         "no warm-up": (COMPACT, replace(SHIFT, warm_up=0.0)),
-        "160 pixels": (replace(COMPACT, input_size=160), SHIFT),
+        "176 pixels": (replace(COMPACT, input_size=176), SHIFT),
         "128 pixels": (replace(COMPACT, input_size=128), SHIFT),
         "five-block, the article's recipe": (FIVE_BLOCK, FIVE_BLOCK.recipe),
         "five-block, this recipe": (FIVE_BLOCK, SHIFT),

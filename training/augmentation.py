@@ -86,7 +86,7 @@ def flip(random: Random, images: Any) -> Any:
 
 def tone(random: Random, images: Any) -> Any:
     """Change the curve from exposure to grey: gamma, an s-shape, contrast, brightness."""
-    gamma = ops.exp(random.uniform(images, -0.5, 0.5))
+    gamma = ops.exp(random.uniform(images, -0.7, 0.7))
     levels = ops.power(images + 1e-6, gamma)
     levels = levels + random.uniform(images, -0.7, 0.7) * ops.sin(2 * np.pi * levels) / (2 * np.pi)
     contrast = ops.exp(random.uniform(images, -0.4, 0.4))

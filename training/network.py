@@ -113,7 +113,7 @@ FIVE_BLOCK = FiveBlock(
 
 COMPACT = Compact(
     name="compact",
-    input_size=160,
+    input_size=144,
     stem=16,
     stages=((32, 1, 2), (64, 2, 2), (96, 2, 2), (128, 2, 1)),
     dropout=0.3,

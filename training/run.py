@@ -69,7 +69,7 @@ def train(
     `dataset` is laid out as `training.dataset` says, the options are those of `TrainingOptions`.
     Progress goes to standard error, the figures to standard output.
 
-    The decoded images (25.6 kB each at 160 x 160 pixels) and what is finished lie in a folder
+    The decoded images (20.7 kB each at 144 x 144 pixels) and what is finished lie in a folder
     beside `out` meanwhile; after an interruption, the same call goes on from there. Raises
     `UsageError` or one of its kinds for what the user can put right; nearly always before the long
     part begins.
