@@ -146,6 +146,7 @@ def metrics(results: Path, labels: Path | None, **_verbose: bool) -> None:
 @click.option(
     "--leave-out-groups", is_flag=True, help="Train once more without each group of images."
 )
+@click.option("--name", help="The bundle's.  [default: made of the network and the data]")
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
 def train(dataset: Path, out: Path, youden: bool, target_sensitivity: float, **options: Any) -> int:
     """Train a network on DATASET and write a model bundle.
