@@ -58,7 +58,11 @@ def main() -> None:
 @click.option("--out", required=True, type=_FOLDER, help="The result, a Parquet file.")
 @click.option("--model", type=_FOLDER, help="A model bundle's folder.  [default: the one included]")
 @click.option("--labels", type=_FOLDER, help="CSV or Parquet with columns path and label.")
-@click.option("--threshold", type=float, help="Probability from 0 to 1.  [default: the bundle's]")
+@click.option(
+    "--threshold",
+    type=float,
+    help="Probability from 0 to 1; with two classes only.  [default: the bundle's]",
+)
 @click.option(
     "--workers",
     type=int,

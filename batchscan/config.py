@@ -52,8 +52,9 @@ class ScanConfig:
     """Everything that `batchscan run` can be told. Raises `UsageError` where a value cannot be.
 
     `model` is a bundle's folder (None: the one in the package), `threshold` a probability (None:
-    the bundle's), `workers` their number (None: what the machines have; 0: score in this process,
-    without Ray), `address` a Ray cluster (None: a Ray of our own on this machine).
+    the bundle's; with more than two classes there is none), `workers` their number (None: what the
+    machines have; 0: score in this process, without Ray), `address` a Ray cluster (None: a Ray of
+    our own on this machine).
     """
 
     archive: Path
