@@ -34,9 +34,11 @@ def ray_session(config: ScanConfig) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
-    if config.address is None:
-        _provide_token()
-    with _loopback_only() if config.address is None else contextlib.nullcontext():
+    with contextlib.ExitStack() as changes:
+        if config.address is None:
+            _provide_token()
+            changes.enter_context(_loopback_only())
+            changes.enter_context(_without_dashboard())
         yield from _session(ray, config)
 
 
@@ -120,6 +122,36 @@ def _loopback_only() -> Iterator[None]:
         if before[0] is not None:
             os.environ[variable] = before[0]
         ray_constants.ENABLE_RAY_CLUSTER = before[1]
+
+
+def _without_dashboard() -> contextlib.AbstractContextManager[None]:
+    """Have a Ray that starts within do without the process of its dashboard.
+
+    `include_dashboard=False` leaves that process running for usage statistics. It asks for the
+    cloud that it runs in (169.254.169.254, metadata.google.internal) before it looks whether they
+    are wanted, and no setting keeps it from that.
+    """
+    from ray._private.node import Node
+
+    return _replaced(Node, "start_api_server", _do_nothing)
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    """Replace a part of Ray that no option reaches; where a later Ray has none, do nothing."""
+    if not hasattr(owner, name):
+        yield
+        return
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _do_nothing(*_arguments: object, **_options: object) -> None:
+    """Stand in for a part of Ray that is not wanted."""
 
 
 def _provide_token() -> None:
