@@ -39,6 +39,8 @@ def ray_session(config: ScanConfig) -> Iterator[ModuleType]:
             _provide_token()
             changes.enter_context(_loopback_only())
             changes.enter_context(_without_dashboard())
+        if not config.verbose:
+            changes.enter_context(_without_obituaries())
         yield from _session(ray, config)
 
 
@@ -134,6 +136,17 @@ def _without_dashboard() -> contextlib.AbstractContextManager[None]:
     from ray._private.node import Node
 
     return _replaced(Node, "start_api_server", _do_nothing)
+
+
+def _without_obituaries() -> contextlib.AbstractContextManager[None]:
+    """Have a Ray that is joined within print no paragraph for each worker that dies.
+
+    It does so on standard output, amid the summary, also with `log_to_driver=False`. `jobs.scan`
+    says itself that a worker died, and what follows from it.
+    """
+    from ray._private import worker
+
+    return _replaced(worker, "listen_error_messages", _do_nothing)
 
 
 @contextlib.contextmanager
