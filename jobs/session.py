@@ -35,6 +35,7 @@ def ray_session(config: ScanConfig) -> Iterator[ModuleType]:
         yield ray
         return
     with contextlib.ExitStack() as changes:
+        changes.enter_context(_without_stack_traces())
         if config.address is None:
             _provide_token()
             changes.enter_context(_loopback_only())
@@ -136,6 +137,17 @@ def _without_dashboard() -> contextlib.AbstractContextManager[None]:
     from ray._private.node import Node
 
     return _replaced(Node, "start_api_server", _do_nothing)
+
+
+def _without_stack_traces() -> contextlib.AbstractContextManager[None]:
+    """Have a Ray that is joined within leave signals alone in this process.
+
+    Its handler in C++ prints a stack trace for a SIGTERM that comes while it connects, and at times
+    ends the process with a code of its own. Workers have theirs.
+    """
+    from ray._private import ray_constants
+
+    return _replaced(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True)
 
 
 def _without_obituaries() -> contextlib.AbstractContextManager[None]:
