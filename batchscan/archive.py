@@ -7,6 +7,7 @@ with an earlier result, and be merged, without holding either in memory.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -22,6 +23,7 @@ from batchscan.image import EXTENSIONS, SNIFF_BYTES, sniff
 MAX_BYTES = 1 << 30
 """Larger files are not read: no X-ray as JPEG or PNG comes near a gibibyte."""
 
+_NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _LOOKS_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
 
 
@@ -100,8 +102,9 @@ def list_images(
 ) -> Iterator[str]:
     """Yield the relative path of each image below `root`, ascending by `display_path`.
 
-    A file is an image if its name says so, or if its first bytes do; `peek=False` trusts the names,
-    for a quick estimate. `skip` holds real paths of folders that are passed over.
+    A file is an image if its name says so, or if its first bytes do; it may be one, and counts, if
+    they cannot be read. `peek=False` trusts the names, for a quick estimate. `skip` holds real
+    paths of folders that are passed over.
     """
     selection = selection or Selection()
     for name in _walk(os.fspath(root), notes, selection, skip):
@@ -120,15 +123,19 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _is_image(file: str, peek: bool) -> bool:
-    if os.path.splitext(file)[1].lower() in EXTENSIONS:
+    if _is_named_image(file):
         return True
     if not peek:
         return False
     try:
         with open(file, "rb", buffering=0, opener=_open_at_once) as stream:
             return sniff(stream.read(SNIFF_BYTES)) is not None
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in _NOTHING_THERE  # Its row says why nobody knows what it is.
+
+
+def _is_named_image(file: str) -> bool:
+    return os.path.splitext(file)[1].lower() in EXTENSIONS
 
 
 def _walk(
@@ -161,15 +168,18 @@ def _entries(folder: str, name: str, notes: ListingNotes) -> list[str]:
     """
     try:
         with os.scandir(folder) as entries:
-            names = [_entry_name(entry) for entry in entries]
+            names = [_entry_name(entry, name, notes) for entry in entries]
     except OSError:
         notes.unreadable_folders.append(display_path(name))
         return []
     return sorted((name for name in names if name), key=_sort_key)
 
 
-def _entry_name(entry: os.DirEntry[str]) -> str:
-    """Return "" for what is neither a file nor a folder: pipes, sockets, devices."""
+def _entry_name(entry: os.DirEntry[str], folder: str, notes: ListingNotes) -> str:
+    """Return "" for what is neither a file nor a folder: pipes, sockets, devices.
+
+    A link through a closed folder counts as a file; as it may lead to a folder, that is noted.
+    """
     try:
         if entry.is_dir():
             return entry.name + "/"
@@ -177,8 +187,10 @@ def _entry_name(entry: os.DirEntry[str]) -> str:
             return entry.name
         # A dangling link counts: if its name says image, its row says that nothing is behind it.
         return entry.name if entry.is_symlink() and not os.path.exists(entry.path) else ""
-    except OSError:
-        return entry.name  # A link that leads to itself, or through a folder that is closed.
+    except OSError as error:
+        if error.errno not in _NOTHING_THERE and not _is_named_image(entry.name):
+            notes.unreadable_folders.append(display_path(os.path.join(folder, entry.name)))
+        return entry.name
 
 
 def _sort_key(name: str) -> str:

@@ -34,9 +34,14 @@ def ray_session(config: ScanConfig) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
-    if config.address is None:
-        _provide_token()
-    with _loopback_only() if config.address is None else contextlib.nullcontext():
+    with contextlib.ExitStack() as changes:
+        changes.enter_context(_without_stack_traces())
+        if config.address is None:
+            _provide_token()
+            changes.enter_context(_loopback_only())
+            changes.enter_context(_without_dashboard())
+        if not config.verbose:
+            changes.enter_context(_without_obituaries())
         yield from _session(ray, config)
 
 
@@ -120,6 +125,58 @@ def _loopback_only() -> Iterator[None]:
         if before[0] is not None:
             os.environ[variable] = before[0]
         ray_constants.ENABLE_RAY_CLUSTER = before[1]
+
+
+def _without_dashboard() -> contextlib.AbstractContextManager[None]:
+    """Have a Ray that starts within do without the process of its dashboard.
+
+    `include_dashboard=False` leaves that process running for usage statistics. It asks for the
+    cloud that it runs in (169.254.169.254, metadata.google.internal) before it looks whether they
+    are wanted, and no setting keeps it from that.
+    """
+    from ray._private.node import Node
+
+    return _replaced(Node, "start_api_server", _do_nothing)
+
+
+def _without_stack_traces() -> contextlib.AbstractContextManager[None]:
+    """Have a Ray that is joined within leave signals alone in this process.
+
+    Its handler in C++ prints a stack trace for a SIGTERM that comes while it connects, and at times
+    ends the process with a code of its own. Workers have theirs.
+    """
+    from ray._private import ray_constants
+
+    return _replaced(ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", True)
+
+
+def _without_obituaries() -> contextlib.AbstractContextManager[None]:
+    """Have a Ray that is joined within print no paragraph for each worker that dies.
+
+    It does so on standard output, amid the summary, also with `log_to_driver=False`. `jobs.scan`
+    says itself that a worker died, and what follows from it.
+    """
+    from ray._private import worker
+
+    return _replaced(worker, "listen_error_messages", _do_nothing)
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    """Replace a part of Ray that no option reaches; where a later Ray has none, do nothing."""
+    if not hasattr(owner, name):
+        yield
+        return
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _do_nothing(*_arguments: object, **_options: object) -> None:
+    """Stand in for a part of Ray that is not wanted."""
 
 
 def _provide_token() -> None:

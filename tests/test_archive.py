@@ -412,6 +412,31 @@ def test_unreadable_folder_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert notes.unreadable_folders == ["b/c"]
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "denied"), OSError(116, "stale")])
+def test_unreadable_file_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    """A file that cannot be read counts whatever its name, for it may be an image."""
+    put(tmp_path, "a.jpg", "b", "c.txt")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(archive_module, "open", refuse, raising=False)
+    notes = ListingNotes()
+    assert listed(tmp_path, notes) == ["a.jpg", "b", "c.txt"]
+    assert not notes.other_files
+
+
+def test_link_that_cannot_be_followed(tmp_path: Path) -> None:
+    """What is behind a link that the system refuses to follow may be a file, or a folder: both."""
+    for name in ("link", "link.jpg"):
+        (tmp_path / name).symlink_to("x" * 300)  # Too long a name, for root, too.
+    notes = ListingNotes()
+    assert listed(tmp_path, notes) == ["link", "link.jpg"]
+    assert notes.unreadable_folders == ["link"]
+
+
 def test_folder_that_goes_away(tmp_path: Path) -> None:
     """A folder that is removed while the listing runs is noted, not an error."""
     put(tmp_path, "a.jpg", "b/x.jpg", "c.jpg")

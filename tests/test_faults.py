@@ -112,7 +112,11 @@ def scene(tmp_path: Path, still_archive: Path, tiny_bundle: Path) -> Scene:
 
 
 def test_killed_workers(scene: Scene, calm: list[dict[str, object]]) -> None:
-    """kill -9 of workers in mid-run costs retries: the run ends with the rows of a calm one."""
+    """kill -9 of workers in mid-run costs retries: the run ends with the rows of a calm one.
+
+    Each death is a line of ours; Ray's own account of it is not shown.
+    """
+    scene.environment["RAY_DEDUP_LOGS"] = "0"  # Else Ray would keep its account for a while.
     with scene.start("--workers", "2") as command:
         scene.reach_the_middle(command)
         first = {worker.pid for worker in command.workers()}
@@ -122,9 +126,11 @@ def test_killed_workers(scene: Scene, calm: list[dict[str, object]]) -> None:
         command.wait_for(lambda: bool({w.pid for w in command.workers()} - first), "new workers")
         scene.open_gate()
         assert command.ends() == 0
-        assert "a worker died" in command.stderr
-        assert "Traceback" not in command.stderr
+        lines = command.stderr.splitlines()
+        assert len([line for line in lines if "a worker died" in line]) == 2
+        assert all(line.startswith("batchscan: ") for line in lines), lines
         assert f"{len(IMAGES)} scored" in command.stdout
+        assert "(raylet)" not in command.stdout
         command.all_gone()
     assert rows(scene.out) == calm
     assert not scene.work.exists()
@@ -671,8 +677,7 @@ def test_a_local_ray_is_private(scene: Scene) -> None:
             if process.name() in ("raylet", "gcs_server"):
                 assert process.environ()["RAY_USAGE_STATS_ENABLED"] == "0"
         commands = [" ".join(process.cmdline()) for process in family]
-        dashboards = [line for line in commands if "dashboard/dashboard.py" in line]
-        assert all("--disable-frontend" in line for line in dashboards)
+        assert not [line for line in commands if "dashboard/dashboard.py" in line]
         scene.open_gate()
         assert command.ends() == 0
         command.all_gone()

@@ -480,6 +480,29 @@ def test_a_repaired_file(desk: Desk) -> None:
     assert desk.row("NORMAL/empty.jpeg")["status"] == "scored"
 
 
+def test_an_unreadable_file_without_a_name(desk: Desk) -> None:
+    """An image that only its content shows, and whose content cannot be read, is a failed row.
+
+    While it is unchanged, its earlier row stays.
+    """
+    write_images(desk.archive, "a.jpeg", "scored.jpeg")
+    (desk.archive / "scored.jpeg").rename(desk.archive / "scored")
+    (desk.archive / "refused").symlink_to("/proc/self/mem")  # Reading it fails, for root, too.
+    desk.scan()
+    assert desk.paths() == ["a.jpeg", "refused", "scored"]
+    assert desk.row("refused")["failure"] == "read_error"
+    before = desk.row("scored")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("batchscan.archive.open", deny, raising=False)
+        summary = desk.scan()
+    assert (summary.dropped, summary.unchanged) == (0, 2)
+    assert desk.row("scored") == before
+
+
+def deny(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
 def test_failures_that_may_pass(desk: Desk) -> None:
     """A link that leads nowhere is a row `vanished`; it's scored once its target is there."""
     write_images(desk.archive, "a.jpeg")

@@ -1,0 +1,68 @@
+"""A Ray of our own: it keeps to itself, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from commands import PATIENCE, environment, run
+
+LISTEN = """
+import os, sys
+def _listen(event, arguments):
+    if event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0]
+    else:
+        return
+    with open(os.environ["ASKED"], "a") as log:
+        log.write(f"{host}\\n")
+sys.addaudithook(_listen)
+"""
+"""Logs each host that a Python process connects to or asks the address of."""
+
+
+def test_a_local_ray_keeps_to_itself(tmp_path: Path, archive: Path, tiny_bundle: Path) -> None:
+    """A run on one machine speaks to that machine alone, and asks for no other one's address."""
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / "sitecustomize.py").write_text(LISTEN)
+    asked = tmp_path / "asked"
+    done = run(
+        *("run", archive, "--out", tmp_path / "r.parquet", "--model", tiny_bundle),
+        *("--workers", "1"),
+        env=environment(PYTHONPATH=tmp_path / "plant", ASKED=asked),
+    )
+    assert done.returncode == 0, done.stderr
+    hosts = set(asked.read_text().split())
+    own = {"127.0.0.1", "::1", "::ffff:127.0.0.1", "localhost", "None", socket.gethostname()}
+    assert hosts
+    assert hosts <= own, hosts
+
+
+SIGNALLED = """
+import os, signal, sys, time
+from batchscan import scan_job
+from batchscan.cli import entry_point
+scan_job()
+def _signal():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+sys.modules["batchscan_jobs.session"].keep_signals = _signal
+entry_point()
+"""
+"""The command line, to which SIGTERM comes in the moment in which Ray is connected."""
+
+
+def test_signal_while_ray_connects(tmp_path: Path, archive: Path, tiny_bundle: Path) -> None:
+    """A signal while Ray connects ends the run with our one line and exit code, not with Ray's."""
+    words = ["run", archive, "--out", tmp_path / "r.parquet", "--model", tiny_bundle]
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, *map(str, words), "--workers", "1"],
+        env=environment(), cwd="/", timeout=PATIENCE, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 143
+    (line,) = done.stderr.splitlines()
+    assert "run the same command again" in line
