@@ -51,16 +51,35 @@ def scan(
 
 
 def scan_job() -> ModuleType:
-    """Import `jobs.scan` from beside this package.
+    """Import `jobs.scan` from beside this package."""
+    return _job("scan")
+
+
+def folds_job() -> ModuleType:
+    """Import `jobs.folds` from beside this package."""
+    return _job("folds")
+
+
+def claim_training() -> None:
+    """Have the name `training` mean ours, whatever folder of that name is first on the path."""
+    _claim("training", "training")
+
+
+def _job(module: str) -> ModuleType:
+    """Import a module of `jobs`.
 
     By its place and not by its name, which is a common one: the caller may have `jobs` of his own.
     """
     name = "batchscan_jobs"
     if name not in sys.modules:
-        init = Path(__file__).parents[1] / "jobs" / "__init__.py"
-        spec = importlib.util.spec_from_file_location(
-            name, init, submodule_search_locations=[str(init.parent)]
-        )
-        assert spec is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-    return importlib.import_module(f"{name}.scan")
+        _claim(name, "jobs")
+    return importlib.import_module(f"{name}.{module}")
+
+
+def _claim(name: str, folder: str) -> None:
+    init = Path(__file__).parents[1] / folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(
+        name, init, submodule_search_locations=[str(init.parent)]
+    )
+    assert spec is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -6,18 +6,17 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from batchscan import scan_job
+from batchscan import claim_training, folds_job, scan_job
 from batchscan.errors import BatchscanError, Interrupted, TooManyFailures
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
 from batchscan.version import VERSION
@@ -166,11 +165,18 @@ def train(dataset: Path, out: Path, youden: bool, target_sensitivity: float, **o
       batchscan train /data/chest_xray --out article/ --network five-block
       batchscan run /archive --out results.parquet --model model/
     """
-    _claim_training()
+    claim_training()
     from training.run import train as train_bundle
 
     target = None if youden else target_sensitivity
-    return train_bundle(dataset, out, target_sensitivity=target, **options).exit_code
+
+    def side_by_side(packed: Sequence[bytes], gpus: int) -> None:
+        folds_job().train_side_by_side(packed, gpus, verbose=options["verbose"])
+
+    summary = train_bundle(
+        dataset, out, target_sensitivity=target, side_by_side=side_by_side, **options
+    )
+    return summary.exit_code
 
 
 @main.command()
@@ -289,16 +295,6 @@ def _say(text: str, verbose: bool) -> None:
     if verbose:
         traceback.print_exc()
     click.echo(f"batchscan: error: {text}", err=True)
-
-
-def _claim_training() -> None:
-    """Have the name `training` mean ours, whatever folder of that name is first on the path."""
-    init = Path(__file__).parents[1] / "training" / "__init__.py"
-    spec = importlib.util.spec_from_file_location(
-        "training", init, submodule_search_locations=[str(init.parent)]
-    )
-    assert spec is not None
-    sys.modules["training"] = importlib.util.module_from_spec(spec)
 
 
 def _resume_hint(out: Path, fresh: bool) -> Callable[[int], None]:

@@ -52,7 +52,7 @@ def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
 def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
-    with ray_session(config) as ray:
+    with ray_session(workers=config.workers, address=config.address, verbose=config.verbose) as ray:
         crew = _Crew(ray, job, model, config.workers, observer)
         crew.work(shards)
 

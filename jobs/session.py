@@ -17,7 +17,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from batchscan.config import ScanConfig
 from batchscan.errors import UsageError, WorkerError
 from batchscan.signals import ending_at_once, keep_signals
 
@@ -25,8 +24,13 @@ _OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum, nearly: only the model travels 
 
 
 @contextlib.contextmanager
-def ray_session(config: ScanConfig) -> Iterator[ModuleType]:
-    """Yield Ray, connected: to the caller's session, to a cluster, or to a local one of our own."""
+def ray_session(
+    *, workers: int | None = None, address: str | None = None, verbose: bool = False
+) -> Iterator[ModuleType]:
+    """Yield Ray, connected: to the caller's session, to a cluster, or to a local one of our own.
+
+    `workers` is how many CPU cores a local one offers, None for all; `address` is a cluster's.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -36,32 +40,34 @@ def ray_session(config: ScanConfig) -> Iterator[ModuleType]:
         return
     with contextlib.ExitStack() as changes:
         changes.enter_context(_without_stack_traces())
-        if config.address is None:
+        if address is None:
             _provide_token()
             changes.enter_context(_loopback_only())
             changes.enter_context(_without_dashboard())
-        if not config.verbose:
+        if not verbose:
             changes.enter_context(_without_obituaries())
-        yield from _session(ray, config)
+        yield from _session(ray, workers, address, verbose)
 
 
-def _session(ray: ModuleType, config: ScanConfig) -> Iterator[ModuleType]:
+def _session(
+    ray: ModuleType, workers: int | None, address: str | None, verbose: bool
+) -> Iterator[ModuleType]:
     """Yield Ray between a connection of our own and its end."""
     folder = None
-    options: dict[str, Any] = {"log_to_driver": config.verbose}
-    options["logging_level"] = logging.INFO if config.verbose else logging.ERROR
-    if config.address is None:
+    options: dict[str, Any] = {"log_to_driver": verbose}
+    options["logging_level"] = logging.INFO if verbose else logging.ERROR
+    if address is None:
         folder = _session_folder()
         options |= {
             "address": "local",
-            "num_cpus": config.workers,  # None: what the machine, or its container, has.
+            "num_cpus": workers,  # None: what the machine, or its container, has.
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
             "_temp_dir": folder,
         }
     else:
-        _check_reachable(config.address)
-        options["address"] = config.address
+        _check_reachable(address)
+        options["address"] = address
     # In the main thread, `ray.init` would take SIGTERM for itself. The thread that calls it must
     # last as long as the session: Ray's processes are made to die with it.
     with ThreadPoolExecutor(1) as thread, _signals_for(folder):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+import pickle
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from batchscan.disk import replace_durably
 from batchscan.model import Scorer, open_scorer
-from training.device import Device
+from training.device import Device, open_device
 from training.groups import group_of
 from training.options import TrainingOptions
 from training.prepare import PreparedData
@@ -110,6 +111,28 @@ def finish(
     facts = json.loads((folder / FINISHED).read_text())
     facts["history"] = tuple(facts["history"])
     return Finished(task, (folder / ONNX).read_bytes(), (folder / KERAS).read_bytes(), **facts)
+
+
+def pack(
+    task: Task, data: PreparedData, device: Device, place: Path, options: TrainingOptions
+) -> bytes:
+    """Return a training as bytes, to be run in another process on this machine.
+
+    The decoded images stay where they are: another process maps the same file.
+    """
+    pixels = data.pixels
+    assert isinstance(pixels, np.memmap)
+    where = str(pixels.filename), pixels.shape
+    light = replace(data, pixels=np.empty(0, np.uint8))
+    return pickle.dumps((task, light, where, device, place, options))
+
+
+def run_packed(packed: bytes) -> None:
+    """Run a packed training; its outcome is in its folder then."""
+    task, light, (file, shape), device, place, options = pickle.loads(packed)
+    open_device(verbose=False)
+    pixels = np.memmap(file, dtype=np.uint8, mode="r", shape=shape)
+    finish(task, replace(light, pixels=pixels), device, place, options)
 
 
 def fit_task(

@@ -17,10 +17,14 @@ _NEEDED = {"tensorflow": "TensorFlow", "onnx": "onnx", "matplotlib": "matplotlib
 
 @dataclass(frozen=True)
 class Device:
-    """What trains: `name` for people; `dtype` is the Keras dtype policy that pays on it."""
+    """What trains: `name` for people; `dtype` is the Keras dtype policy that pays on it.
+
+    `gpus` is how many there are; one training uses one.
+    """
 
     name: str
     dtype: str
+    gpus: int = 0
 
 
 def require_packages() -> None:
@@ -59,7 +63,7 @@ def open_device(verbose: bool) -> Device:
     details = tensorflow.config.experimental.get_device_details(gpus[0])
     capable = details.get("compute_capability", (0, 0)) >= (7, 0)
     name = details.get("device_name", "GPU")
-    return Device(name, "mixed_float16" if capable else "float32")
+    return Device(name, "mixed_float16" if capable else "float32", len(gpus))
 
 
 @contextlib.contextmanager

@@ -18,8 +18,8 @@ class TrainingOptions:
 
     Where they are None, `epochs`, `batch_size` and `folds` are those of the network's recipe,
     `workers` (threads that decode) one per core, and `name` (the bundle's) is made of the network
-    and the data. `target_sensitivity` sets the operating point of a model with two classes; None means
-    Youden's. `leave_out_groups` trains once more without each group that file names tell.
+    and the data. `target_sensitivity` sets the operating point of a model with two classes; None
+    means Youden's. `leave_out_groups` trains once more without each group that file names tell.
     """
 
     network: str = COMPACT.name

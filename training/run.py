@@ -6,7 +6,7 @@ Modules that import Keras are imported within the steps, after `open_device` has
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from training.crossvalidation import (
     finish,
     fold_tasks,
     group_tasks,
+    pack,
 )
 from training.dataset import Dataset, find_dataset
 from training.device import Device, open_device, require_packages
@@ -26,6 +27,8 @@ from training.options import TrainingOptions
 from training.prepare import PreparedData, prepare
 from training.progress import say
 from training.workplace import begin, open_workplace
+
+SideBySide = Callable[[Sequence[bytes], int], None]
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def train(
     workers: int | None = None,
     name: str | None = None,
     verbose: bool = False,
+    side_by_side: SideBySide | None = None,
 ) -> TrainingSummary:
     """Train a network on a data set; write it as a bundle to `out`, with history and pictures.
 
@@ -70,7 +74,8 @@ def train(
     Progress goes to standard error, the figures to standard output.
 
     The decoded images (20.7 kB each at 144 x 144 pixels) and what is finished lie in a folder
-    beside `out` meanwhile; after an interruption, the same call goes on from there. Raises
+    beside `out` meanwhile; after an interruption, the same call goes on from there. With several
+    GPUs, `side_by_side` runs packed trainings, so many at a time; else one follows another. Raises
     `UsageError` or one of its kinds for what the user can put right; nearly always before the long
     part begins.
     """
@@ -86,17 +91,23 @@ def train(
         name,
     )
     require_packages()
-    return _train(dataset, out.resolve(), options, verbose)
+    return _train(dataset, out.resolve(), options, verbose, side_by_side)
 
 
-def _train(dataset: Path, out: Path, options: TrainingOptions, verbose: bool) -> TrainingSummary:
+def _train(
+    dataset: Path,
+    out: Path,
+    options: TrainingOptions,
+    verbose: bool,
+    side_by_side: SideBySide | None,
+) -> TrainingSummary:
     started = time.monotonic()
     refuse_unless_replaceable(out)
     found = find_dataset(dataset)
     with open_workplace(out) as place:
         device = open_device(verbose)  # Before the long part: it may not be there.
         data = _prepare(found, place, options)
-        folds, groups, kept = _train_all(data, device, place, options)
+        folds, groups, kept = _train_all(data, device, place, options, side_by_side)
         from training.bundle_folder import write_folder
         from training.outcome import calibrate, export_network, load_network, measure, measure_test
 
@@ -147,7 +158,11 @@ def _plan(data: PreparedData, options: TrainingOptions) -> dict[str, str]:
 
 
 def _train_all(
-    data: PreparedData, device: Device, place: Path, options: TrainingOptions
+    data: PreparedData,
+    device: Device,
+    place: Path,
+    options: TrainingOptions,
+    side_by_side: SideBySide | None,
 ) -> tuple[list[Finished], list[Finished], Finished]:
     """Train for each fold, without each group if that is wanted, and the network to be kept."""
     tasks = fold_tasks(data, options)
@@ -155,6 +170,9 @@ def _train_all(
     final = [final_task(data)] if len(tasks) > 1 else []
     count = len(tasks) + len(left_out) + len(final)
     say(f"training {options.network} {count} times on {device.name} in {device.dtype}")
+    if side_by_side and min(device.gpus, count) > 1:
+        every = [pack(task, data, device, place, options) for task in (*tasks, *left_out, *final)]
+        side_by_side(every, device.gpus)
     finished = [finish(task, data, device, place, options) for task in (*tasks, *left_out, *final)]
     folds, groups = finished[: len(tasks)], finished[len(tasks) : len(tasks) + len(left_out)]
     return folds, groups, finished[-1] if final else folds[0]
