@@ -10,7 +10,7 @@ from .session import ray_session
 
 
 def train_side_by_side(packed: Sequence[bytes], gpus: int, *, verbose: bool = False) -> None:
-    """Run trainings that `training.crossvalidation.pack` has packed, `gpus` at a time.
+    """Run trainings, `gpus` at a time. Each is a pickled call without arguments.
 
     Each leaves its outcome in its folder; returns when all have. A training whose process dies is
     started once more and goes on from its last epoch. Raises `BatchscanError` when one fails.
@@ -32,11 +32,11 @@ def _runner() -> Callable[[bytes], None]:
     """Return what runs on a worker; nested, so that it travels by value and not by its name."""
 
     def run(packed: bytes) -> None:
+        import pickle
+
         from batchscan import claim_training
 
-        claim_training()
-        from training.crossvalidation import run_packed
-
-        run_packed(packed)
+        claim_training()  # before anything of `training` is unpickled
+        pickle.loads(packed)()
 
     return run

@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ def finish(
 def pack(
     task: Task, data: PreparedData, device: Device, place: Path, options: TrainingOptions
 ) -> bytes:
-    """Return a training as bytes, to be run in another process on this machine.
+    """Return a training as a pickled call, to be run in another process on this machine.
 
     The decoded images stay where they are: another process maps the same file.
     """
@@ -124,15 +125,22 @@ def pack(
     assert isinstance(pixels, np.memmap)
     where = str(pixels.filename), pixels.shape
     light = replace(data, pixels=np.empty(0, np.uint8))
-    return pickle.dumps((task, light, where, device, place, options))
+    return pickle.dumps(partial(_finish_elsewhere, task, light, where, device, place, options))
 
 
-def run_packed(packed: bytes) -> None:
-    """Run a packed training; its outcome is in its folder then."""
-    task, light, (file, shape), device, place, options = pickle.loads(packed)
+def _finish_elsewhere(
+    task: Task,
+    data: PreparedData,
+    where: tuple[str, tuple[int, ...]],
+    device: Device,
+    place: Path,
+    options: TrainingOptions,
+) -> None:
+    """Run a training; its outcome is in its folder then."""
     open_device(verbose=False)
+    file, shape = where
     pixels = np.memmap(file, dtype=np.uint8, mode="r", shape=shape)
-    finish(task, replace(light, pixels=pixels), device, place, options)
+    finish(task, replace(data, pixels=pixels), device, place, options)
 
 
 def fit_task(
