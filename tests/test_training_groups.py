@@ -1,0 +1,86 @@
+"""training.groups: sub-groups by file name, and figures of those left out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from batchscan.statistics import delong_interval, wilson_interval
+from training.dataset import patient_of
+from training.groups import LeftOut, for_card, group_of, group_report, positions_of
+
+few_scores = st.lists(st.integers(0, 20).map(lambda n: n / 20), min_size=1, max_size=30).map(
+    np.float32
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("IM-0115-0001.jpeg", "IM"),
+        ("IM-0187-0001-0002.jpeg", "IM"),
+        ("NORMAL2-IM-0383-0001.jpeg", "NORMAL2-IM"),
+        ("normal2-im-0383-0001.JPEG", "NORMAL2-IM"),
+        ("person100_bacteria_475.jpeg", "bacteria"),
+        ("person1000_virus_1681.jpeg", "virus"),
+        ("person1_Virus_6.jpeg", "virus"),
+        ("person1_fungus_6.jpeg", None),
+        ("IM.jpeg", None),
+        ("scan.png", None),
+        ("", None),
+    ],
+)
+def test_group_of_a_name(name: str, group: str | None) -> None:
+    """Series of normal images and kinds of pneumonia are told by the name, in any case; no other
+    name has a group, and every name with a group also tells the patient."""
+    assert group_of(name) == group
+    assert (patient_of(name) is None) == (group is None)
+
+
+def test_positions_of_groups() -> None:
+    """Each image of a known name is in one group, at its position."""
+    names = ["IM-1-1.jpeg", "x.png", "person1_virus_1.jpeg", "IM-2-1.jpeg"]
+    found = {group: places.tolist() for group, places in positions_of(names).items()}
+    assert found == {"IM": [0, 3], "virus": [2]}
+
+
+@given(group=few_scores, others=few_scores, label=st.integers(0, 1))
+def test_figures_agree_with_reference(group: np.ndarray, others: np.ndarray, label: int) -> None:
+    """AUC, rate and intervals are those of the group's images against the others, whichever of
+    the two is positive."""
+    found = group_report({"virus": LeftOut(label, group, others)}, 0.5)["virus"]
+    truth = np.array([label] * len(group) + [1 - label] * len(others))
+    scores = np.concatenate([group, others])
+    right = (group >= 0.5) == (label == 1)
+    assert found.auc == pytest.approx(roc_auc_score(truth, scores))
+    assert found.right == pytest.approx(right.mean())
+    assert (found.right_low, found.right_high) == wilson_interval(right.sum(), len(right))
+    expected = delong_interval(truth == 1, scores) or (None, None)
+    assert (found.auc_low, found.auc_high) == expected
+    assert (found.images, found.others) == (len(group), len(others))
+
+
+def test_report_is_json() -> None:
+    """The card has a row for each group, in the order given."""
+    scores = np.float32([0.9, 0.2])
+    report = group_report(
+        {"virus": LeftOut(1, scores, scores), "IM": LeftOut(0, scores, scores)}, 0.5
+    )
+    rows = json.loads(json.dumps(for_card(report), allow_nan=False))
+    assert [(row["group"], row["label"], row["right"]) for row in rows] == [
+        ("virus", 1, 0.5),
+        ("IM", 0, 0.5),
+    ]
+
+
+def test_empty_groups_are_refused() -> None:
+    """A group without images, or nothing to hold it against, is an error that names the group."""
+    some, none = np.float32([0.5]), np.float32([])
+    for group in (LeftOut(1, none, some), LeftOut(1, some, none)):
+        with pytest.raises(ValueError, match="virus"):
+            group_report({"virus": group}, 0.5)
