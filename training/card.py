@@ -100,7 +100,7 @@ def figures_details(
         "figures": {side: evaluation.for_card(found) for side, found in measured.figures.items()},
         "calibration": calibration.for_card(report),
         "shift_suite": shift_report.for_card(measured.shift),
-        "groups_left_out": [groups.for_card(report) for report in measured.groups],
+        "groups_left_out": groups.for_card(measured.groups),
         "parity": {"largest_difference": exported.parity, "images": exported.parity_images},
     }
 

@@ -70,8 +70,11 @@ def fold_tasks(data: PreparedData, options: TrainingOptions) -> list[Task]:
 def group_tasks(data: PreparedData) -> list[Task]:
     """Return a training without each group of a class that has several.
 
-    Held out are all images of the group, and the first fold's images of the other classes.
+    Held out are all images of the group, and the first fold's images of the other class. There are
+    no such trainings for more than two classes.
     """
+    if len(data.classes) > 2:
+        return []
     train, held_out = data.split.fold_indices(0)
     groups = np.array([group_of(Path(m.image.path).name) or "" for m in data.split.members])
     tasks = []

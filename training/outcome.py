@@ -15,7 +15,7 @@ from batchscan.model import open_scorer
 from training import evaluation, export
 from training.calibration import Calibration, fit_calibration
 from training.crossvalidation import WITHOUT, Finished, open_network, score
-from training.groups import GroupReport, group_of, group_report
+from training.groups import GroupFigures, LeftOut, group_of, group_report
 from training.member import TEST
 from training.operating_point import ThresholdRule, choose_threshold
 from training.options import TrainingOptions
@@ -45,7 +45,7 @@ class Measured:
     scored: Mapping[str, Scored]
     figures: Mapping[str, evaluation.Figures]
     shift: ShiftReport
-    groups: Sequence[GroupReport]
+    groups: Mapping[str, GroupFigures]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def measure(
         {side: (held_out.labels, scores)},
         {side: evaluation.evaluate(held_out.labels, scores, threshold, data.classes)},
         shift_report(held_out.labels, shifted, scores, threshold),
-        [_group(group, data, options, calibration, threshold) for group in groups],
+        _groups(groups, data, options, calibration, threshold),
     )
 
 
@@ -148,21 +148,27 @@ def spread(positions: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return positions[chosen.astype(np.int64)]
 
 
-def _group(
-    left_out: Finished,
+def _groups(
+    groups: Sequence[Finished],
     data: PreparedData,
     options: TrainingOptions,
     calibration: Calibration,
     threshold: float | None,
-) -> GroupReport:
-    """Measure a training without a group on that group, beside images of the other classes."""
-    positions = left_out.task.validation
-    raw = score(open_network(left_out, options, len(data.classes)), data.pixels, positions)
-    name = left_out.task.name.removeprefix(WITHOUT)
-    members = [data.split.members[position] for position in positions]
-    inside = np.array([group_of(Path(member.image.path).name) == name for member in members])
-    scores = _calibrated(calibration, raw)
-    return group_report(name, data.labels[positions], scores, inside, threshold)
+) -> Mapping[str, GroupFigures]:
+    """Measure each training without a group on that group; there are none for more classes."""
+    if threshold is None:
+        return {}
+    left_out = {}
+    for group in groups:
+        name = group.task.name.removeprefix(WITHOUT)
+        positions = group.task.validation
+        raw = score(open_network(group, options, len(data.classes)), data.pixels, positions)
+        scores = _calibrated(calibration, raw)
+        files = [Path(data.split.members[position].image.path).name for position in positions]
+        inside = np.array([group_of(file) == name for file in files])
+        label = int(data.labels[positions][inside][0])
+        left_out[name] = LeftOut(label, scores[inside], scores[~inside])
+    return group_report(left_out, threshold)
 
 
 def _calibrated(calibration: Calibration, scores: NDArray[np.float32]) -> NDArray[np.float32]:
