@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from batchscan import claim_training, folds_job, scan_job
-from batchscan.errors import BatchscanError, Interrupted, TooManyFailures
+from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
 from batchscan.version import VERSION
 
@@ -31,6 +32,7 @@ Exit codes:
   3    more images failed than --max-failures allows (results are written)
   4    no image found
   5    the output is in use by another run
+  6    a model is worse than its card says (the figures are printed)
   130  interrupted by Ctrl-C (SIGINT); the same command resumes
   143  interrupted by SIGTERM; the same command resumes
 """
@@ -48,6 +50,7 @@ def main() -> None:
       batchscan run /archive --out results.parquet
       batchscan metrics results.parquet --labels truth.csv
       batchscan train /data/chest_xray --out model/
+      batchscan model show
       batchscan demo
     """
 
@@ -177,6 +180,69 @@ def train(dataset: Path, out: Path, youden: bool, target_sensitivity: float, **o
         dataset, out, target_sensitivity=target, side_by_side=side_by_side, **options
     )
     return summary.exit_code
+
+
+@main.group(epilog=EXIT_CODES)
+def model() -> None:
+    """Look at a model bundle, or measure one again.
+
+    \b
+    Examples:
+      batchscan model show
+      batchscan model check model/ --on /data/labelled
+    """
+
+
+@model.command()
+@click.argument("folder", metavar="[DIR]", required=False, type=_FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print the card itself, in full.")
+@click.option("--verbose", is_flag=True, help="Show tracebacks.")
+def show(folder: Path | None, as_json: bool, **_verbose: bool) -> None:
+    """Show what a model is, what it was measured to be worth, and its limits.
+
+    DIR is a model bundle, as `batchscan train --out` writes one; without it, the one included. Its
+    files are compared with their SHA-256 before anything is shown.
+
+    \b
+    Examples:
+      batchscan model show
+      batchscan model show model/ | less
+      batchscan model show model/ --json > card.json
+    """
+    from batchscan.bundle import load_bundle
+    from batchscan.model_card import render_card
+
+    bundle = load_bundle(folder)
+    click.echo(json.dumps(bundle.card, indent=2) if as_json else render_card(bundle))
+
+
+@model.command(epilog=EXIT_CODES)
+@click.argument("folder", metavar="[DIR]", required=False, type=_FOLDER)
+@click.option("--on", "dataset", required=True, type=_FOLDER, help="A folder of labelled images.")
+@click.option("--verbose", is_flag=True, help="Name every unreadable image; show tracebacks.")
+def check(folder: Path | None, dataset: Path, verbose: bool) -> None:
+    """Measure a model again, and hold the figures against those of its card.
+
+    DIR is a model bundle; without it, the one included. The labelled images lie in a folder for
+    each class, directly in --on or below train/, val/ or test/ in it. A figure holds unless its
+    whole 95% interval lies below that of the card; if one does not, the exit code is 6.
+
+    \b
+    Examples:
+      batchscan model check --on /data/chest_xray/test
+      batchscan model check model/ --on /data/labelled
+      batchscan model check model/ --on /data/labelled --verbose
+    """
+    from batchscan.model_check import check_model
+    from batchscan.model_check_table import lower_figures, render_check
+    from batchscan.progress import open_progress
+
+    found = check_model(folder, dataset, open_progress())
+    click.echo(render_check(found, all_failed=verbose))
+    if lower := lower_figures(found):
+        raise FiguresDoNotHold(
+            f"{dataset}: lower here than in the card of {found.bundle.name}: {lower}"
+        )
 
 
 @main.command()

@@ -8,6 +8,7 @@ BatchscanError              1   unexpected, or without a code of its own
 ├── TooManyFailures         3   more images failed than --max-failures allows
 ├── NoImagesFound           4   the archive holds no image
 ├── OutputInUse             5   another run is writing the same output
+├── FiguresDoNotHold        6   a model is measured to be worse than its card says
 └── WorkerError             1   workers cannot start or cannot do their work
 Interrupted           128 + n   stopped by signal n; what is finished is kept
 
@@ -57,6 +58,12 @@ class OutputInUse(BatchscanError):
     """Another run is writing the same output."""
 
     exit_code = 5
+
+
+class FiguresDoNotHold(BatchscanError):
+    """A model is measured to be worse than its card says; the figures are printed all the same."""
+
+    exit_code = 6
 
 
 class WorkerError(BatchscanError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from batchscan.metrics import Metric, MetricsReport
+from batchscan.text import ascii_text, share
 
 
 def render_metrics(report: MetricsReport) -> str:
@@ -12,7 +13,7 @@ def render_metrics(report: MetricsReport) -> str:
     """
     left_out = _count(report, "labelled_not_scored")
     lines = [
-        f"Model {_ascii(report.model_name, 40)} ({report.model_digest[:12]}), {_rule(report)}",
+        f"Model {ascii_text(report.model_name, 40)} ({report.model_digest[:12]}), {_rule(report)}",
         f"{report.images:,} images, {_count(report, 'labelled'):,} labelled",
     ]
     if left_out:
@@ -23,7 +24,7 @@ def render_metrics(report: MetricsReport) -> str:
         lines.append(
             f"Paths of the label file without an image: {report.unmatched_labels:,}, such as"
         )
-        lines += [f"    {_ascii(example, 72)}" for example in report.unmatched_examples]
+        lines += [f"    {ascii_text(example, 72)}" for example in report.unmatched_examples]
     lines += ["", *_confusion_lines(report), ""]
     lines += _figure_lines(report) if len(report.classes) == 2 else _class_lines(report)
     return "\n".join(lines) + "\n"
@@ -42,7 +43,7 @@ def _count(report: MetricsReport, name: str, class_name: str | None = None) -> i
 
 def _confusion_lines(report: MetricsReport) -> list[str]:
     """Lay the confusion matrix out, the truth in rows."""
-    names = [_ascii(name, 18 if len(report.classes) == 2 else 10) for name in report.classes]
+    names = [ascii_text(name, 18 if len(report.classes) == 2 else 10) for name in report.classes]
     heads = [f"labelled {name}" for name in names]
     cells = [[f"{count:,}" for count in row] for row in _confusion(report)]
     first = max(len(head) for head in heads)
@@ -77,7 +78,7 @@ def _class_lines(report: MetricsReport) -> list[str]:
     for name in ("accuracy", "balanced_accuracy", "macro_auc"):
         lines.append(_figure_line(report.find(name), 17))
     for label in report.classes:
-        lines += ["", f"{_ascii(label, 50)} against the rest"]
+        lines += ["", f"{ascii_text(label, 50)} against the rest"]
         for name in ("prevalence", "precision", "recall", "specificity", "f1", "auc"):
             lines.append(_figure_line(report.find(name, class_name=label), 17))
     return lines
@@ -90,19 +91,6 @@ def _heading(width: int) -> str:
 def _figure_line(metric: Metric, width: int) -> str:
     interval = "-"
     if metric.ci_low is not None and metric.ci_high is not None:
-        interval = f"{_share(metric.ci_low)} to {_share(metric.ci_high)}"
-    value = "-" if metric.value is None else _share(metric.value)
+        interval = f"{share(metric.ci_low)} to {share(metric.ci_high)}"
+    value = "-" if metric.value is None else share(metric.value)
     return f"{metric.metric:<{width}}  {value:>7}  {interval:^16}  {metric.n:>13,}"
-
-
-def _share(value: float) -> str:
-    """Write a share with three decimals, but nothing that isn't 0 or 1 as if it were."""
-    text = f"{value:.3f}"
-    if text == "1.000" and value < 1:
-        return ">0.999"
-    return "<0.001" if text == "0.000" and value > 0 else text
-
-
-def _ascii(text: str, width: int) -> str:
-    text = "".join(sign if " " <= sign <= "~" else "?" for sign in text)
-    return text if len(text) <= width else text[: width - 3] + "..."

@@ -19,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 
 from batchscan.archive import ListingNotes, display_path, list_images
-from batchscan.bundle import Bundle, load_bundle
+from batchscan.bundle import Bundle
 from batchscan.config import ScanConfig
-from batchscan.errors import BatchscanError, BundleError, NoImagesFound, UsageError
+from batchscan.errors import BatchscanError, NoImagesFound, UsageError
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
@@ -34,7 +34,13 @@ from batchscan.metrics import (
 from batchscan.observer import Observer, Progress, ShardReport, WorkerFacts
 from batchscan.outcomes import predictions
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
-from batchscan.provenance import host_facts, identity_of, refuse_difference, software_record
+from batchscan.provenance import (
+    host_facts,
+    identity_of,
+    load_matching_bundle,
+    refuse_difference,
+    software_record,
+)
 from batchscan.results import (
     Counts,
     part_name,
@@ -91,7 +97,7 @@ def run_scan(
     Raises an error of `batchscan.errors`. What was finished before it stays in the working folder
     beside the output, where the next run of the same command finds it.
     """
-    bundle = _load_matching_bundle(config.model)
+    bundle = load_matching_bundle(config.model)
     threshold = _threshold(config, bundle)
     labels = _read_labels(config, bundle)
     try:
@@ -108,17 +114,6 @@ def run_scan(
 def metrics_path(out: Path) -> Path:
     """Name the metrics file that belongs to a result: `results.metrics.parquet` and so on."""
     return out.with_name(out.name.removesuffix(".parquet") + ".metrics.parquet")
-
-
-def _load_matching_bundle(folder: Path | None) -> Bundle:
-    """Load a bundle that was trained on images decoded as they are decoded here."""
-    bundle = load_bundle(folder)
-    if bundle.preprocessing != PREPROCESSING:
-        raise BundleError(
-            f"{bundle.folder}: expected a model for the preprocessing {PREPROCESSING}, found one "
-            f"for {bundle.preprocessing}; train it anew, or use the batchscan that it came with"
-        )
-    return bundle
 
 
 def _threshold(config: ScanConfig, bundle: Bundle) -> float | None:

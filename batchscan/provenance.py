@@ -8,13 +8,27 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from batchscan.bundle import Bundle
-from batchscan.errors import UsageError
+from batchscan.bundle import Bundle, load_bundle
+from batchscan.errors import BundleError, UsageError
 from batchscan.image import PREPROCESSING
 from batchscan.version import VERSION
 from batchscan.workspace import Identity
 
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "pyarrow", "ray", "tensorflow")
+
+
+def load_matching_bundle(folder: Path | None) -> Bundle:
+    """Load a bundle that was trained on images decoded as they are decoded here.
+
+    Raises `BundleError` for any other, and where `load_bundle` does.
+    """
+    bundle = load_bundle(folder)
+    if bundle.preprocessing != PREPROCESSING:
+        raise BundleError(
+            f"{bundle.folder}: expected a model for the preprocessing {PREPROCESSING}, found one "
+            f"for {bundle.preprocessing}; train it anew, or use the batchscan that it came with"
+        )
+    return bundle
 
 
 def software_record(bundle: Bundle) -> dict[str, Any]:
