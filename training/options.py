@@ -17,9 +17,9 @@ class TrainingOptions:
     """What the user chose. Raises `UsageError` for values that cannot work.
 
     Where they are None, `epochs`, `batch_size` and `folds` are those of the network's recipe,
-    `workers` (threads that decode) one per core, and `name` (the bundle's) is made of the network and the
-    data. `target_sensitivity` sets the operating point of a model with two classes; None means
-    Youden's. `leave_out_groups` trains once more without each group that file names tell.
+    `workers` (threads that decode) one per core, and `name` (the bundle's) is made of the network
+    and the data. `target_sensitivity` sets the operating point of a model with two classes; None
+    means Youden's. `leave_out_groups` trains once more without each group that file names tell.
     """
 
     network: str = COMPACT.name
@@ -50,6 +50,11 @@ class TrainingOptions:
             raise UsageError(
                 "expected target_sensitivity between 0 and 1, such as 0.95; "
                 f"found {self.target_sensitivity}"
+            )
+        if self.recipe.keep == "best" and self.recipe.folds > 1:
+            raise UsageError(
+                f"expected folds 1 for {self.network}, whose best epoch is chosen on the images "
+                f"that validate; found {self.folds}"
             )
 
     @property
