@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from training.interruption import signals_deferred
 MONITOR = "val_loss"
 
 
-def best_epoch(history: Sequence[dict[str, float]]) -> int | None:
+def best_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
     """Return the epoch with the lowest validation loss, the first of several; None without one."""
     usable = [row for row in history if math.isfinite(row.get(MONITOR, math.nan))]
     return int(min(usable, key=lambda row: row[MONITOR])["epoch"]) if usable else None

@@ -157,7 +157,10 @@ def fit_task(
 
     keras.backend.clear_session()
     say(f"{task.name}: training {options.network} on {len(task.train):,} images")
-    training = Training(task.name, options.architecture, options.recipe, options.seed)
+    only = options.recipe.folds == 1 and not task.name.startswith(WITHOUT)
+    training = Training(
+        task.name, options.architecture, options.recipe, options.seed, ends_early=only
+    )
     images = TrainingImages(
         data.pixels, data.labels, len(data.classes), task.train, task.validation
     )

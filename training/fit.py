@@ -9,6 +9,7 @@ epoch is chosen, so the validation images stay unseen by every decision.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,17 @@ CTRL_C = 130  # exit code of a process that SIGINT ended
 
 @dataclass(frozen=True)
 class Training:
-    """What is to be trained: `name` is for people, `seed` for weights, order and augmentation."""
+    """What is to be trained: `name` is for people, `seed` for weights, order and augmentation.
+
+    `ends_early` says that a signal ends the training with the best epoch so far, if the recipe
+    keeps the best; else a signal is passed on, to be gone on from later.
+    """
 
     name: str
     architecture: Architecture
     recipe: Recipe
     seed: int
+    ends_early: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,8 @@ def fit(training: Training, images: TrainingImages, device: Device, folder: Path
     interruption. The same seed gives the same weights on the same machine with the same packages
     and number of threads; elsewhere sums are rounded in another order.
 
-    Ctrl-C or a signal ends a recipe that keeps the best epoch early, with what there is; the other
-    kind, and the first epoch, pass it on. Raises `BatchscanError` when the loss isn't a number.
+    In the first epoch, Ctrl-C or a signal is always passed on. Raises `BatchscanError` when the loss
+    isn't a number.
     """
     keras.utils.set_random_seed(training.seed)
     trainable = network.build(
@@ -84,7 +90,8 @@ def fit(training: Training, images: TrainingImages, device: Device, folder: Path
     )
     others = _callbacks(recipe)
     checkpoint = Checkpoint(folder, others, keep_best=recipe.keep == "best")
-    exit_code = _run(model, training, images, checkpoint, others)
+    ended = _has_ended(checkpoint.history, recipe)
+    exit_code = 0 if ended else _run(model, training, images, checkpoint, others)
     kept = _keep(model, checkpoint, recipe)
     plain = _in_float32(trainable, training.architecture, images.classes)
     return Fitted(plain, tuple(checkpoint.history), kept, exit_code)
@@ -121,13 +128,25 @@ def _run(
                 verbose=0,
             )
     except (KeyboardInterrupt, Interrupted) as stop:
-        if recipe.keep != "best" or not checkpoint.history:
+        if not (training.ends_early and recipe.keep == "best" and checkpoint.history):
             raise
         forget_signals()
         return stop.exit_code if isinstance(stop, Interrupted) else CTRL_C
     finally:
         display.close()
     return 0
+
+
+def _has_ended(history: Sequence[Mapping[str, float]], recipe: Recipe) -> bool:
+    """Tells of a training that is gone on from whether it had ended before its last epoch.
+
+    Keras asks that after an epoch only, and would train one more.
+    """
+    if not history:
+        return False
+    if not math.isfinite(history[-1]["loss"]):
+        return True
+    return recipe.keep == "best" and len(history) - (best_epoch(history) or 0) >= STOP_AFTER
 
 
 def _keep(model: Any, checkpoint: Checkpoint, recipe: Recipe) -> int:

@@ -51,6 +51,11 @@ class TrainingOptions:
                 "expected target_sensitivity between 0 and 1, such as 0.95; "
                 f"found {self.target_sensitivity}"
             )
+        if self.recipe.keep == "best" and self.recipe.folds > 1:
+            raise UsageError(
+                f"expected folds 1 for {self.network}, whose best epoch is chosen on the images "
+                f"that validate; found {self.folds}"
+            )
 
     @property
     def architecture(self) -> Architecture:

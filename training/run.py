@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchscan.bundle import Bundle, refuse_unless_replaceable
+from batchscan.version import VERSION
 from training import evaluation
 from training.crossvalidation import (
     Finished,
@@ -26,7 +27,7 @@ from training.interruption import signals_deferred
 from training.options import TrainingOptions
 from training.prepare import PreparedData, prepare
 from training.progress import say
-from training.workplace import begin, open_workplace
+from training.workplace import begin, open_workplace, remove
 
 SideBySide = Callable[[Sequence[bytes], int], None]
 
@@ -106,7 +107,7 @@ def _train(
     found = find_dataset(dataset)
     with open_workplace(out) as place:
         device = open_device(verbose)  # Before the long part: it may not be there.
-        data = _prepare(found, place, options)
+        data = _prepare(found, device, place, options)
         folds, groups, kept = _train_all(data, device, place, options, side_by_side)
         from training.bundle_folder import write_folder
         from training.outcome import calibrate, export_network, load_network, measure, measure_test
@@ -124,13 +125,14 @@ def _train(
             bundle = write_folder(
                 out, data, trainings, kept, measured, exported, device, options, seconds
             )
+            remove(place)
             print(f"{evaluation.render(measured.figures)}\n\nmodel bundle {bundle.name} in {out}")
     return TrainingSummary(
         bundle, measured.figures, len(kept.history), kept.kept_epoch, kept.exit_code
     )
 
 
-def _prepare(found: Dataset, place: Path, options: TrainingOptions) -> PreparedData:
+def _prepare(found: Dataset, device: Device, place: Path, options: TrainingOptions) -> PreparedData:
     data = prepare(
         found,
         place,
@@ -139,11 +141,11 @@ def _prepare(found: Dataset, place: Path, options: TrainingOptions) -> PreparedD
         folds=options.parts,
         seed=options.seed,
     )
-    begin(place, _plan(data, options))
+    begin(place, _plan(data, device, options))
     return data
 
 
-def _plan(data: PreparedData, options: TrainingOptions) -> dict[str, str]:
+def _plan(data: PreparedData, device: Device, options: TrainingOptions) -> dict[str, str]:
     """Return everything that the trainings follow from."""
     import keras
 
@@ -153,7 +155,8 @@ def _plan(data: PreparedData, options: TrainingOptions) -> dict[str, str]:
         "recipe": repr(options.recipe),
         "parts": str(options.parts),
         "seed": str(options.seed),
-        "packages": f"{keras.backend.backend()}, keras {keras.__version__}",
+        "device": f"{device.name}, {device.dtype}",
+        "packages": f"batchscan {VERSION}, {keras.backend.backend()}, keras {keras.__version__}",
     }
 
 
@@ -173,6 +176,9 @@ def _train_all(
     if side_by_side and min(device.gpus, count) > 1:
         every = [pack(task, data, device, place, options) for task in (*tasks, *left_out, *final)]
         side_by_side(every, device.gpus)
-    finished = [finish(task, data, device, place, options) for task in (*tasks, *left_out, *final)]
-    folds, groups = finished[: len(tasks)], finished[len(tasks) : len(tasks) + len(left_out)]
-    return folds, groups, finished[-1] if final else folds[0]
+    folds = [finish(task, data, device, place, options) for task in tasks]
+    if folds[0].exit_code:  # ended early, its best epoch is the result: no further training
+        return folds, [], folds[0]
+    groups = [finish(task, data, device, place, options) for task in left_out]
+    kept = [finish(task, data, device, place, options) for task in final]
+    return folds, groups, kept[0] if kept else folds[0]

@@ -23,31 +23,32 @@ from batchscan.disk import replace_durably
 from batchscan.errors import OutputInUse, UsageError
 from training.progress import say
 
-PLAN = "plan.json"
+PLAN, LOCK = "plan.json", "lock"
 
 
 @contextmanager
 def open_workplace(out: Path) -> Iterator[Path]:
-    """Yield the working folder for a bundle at `out`, locked; remove it when all went well.
+    """Yield the working folder for a bundle at `out`, locked; remove it if nothing is in it.
 
-    What an earlier run has left in it is still there. Raises `OutputInUse` while
-    another process holds it, `UsageError` when it cannot be made.
+    What an earlier run has left in it is still there. Raises `OutputInUse` while another process
+    holds it, `UsageError` when it cannot be made.
     """
     place = out.with_name(f".{out.name}.training")
-    try:
-        place.mkdir(exist_ok=True)
-        lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as problem:
-        raise UsageError(
-            f"{place}: the working folder cannot be made ({problem.strerror}); choose an --out in "
-            "a folder that can be written"
-        ) from problem
+    lock = _open_lock(place)
     try:
         _claim(lock, place)
-        yield place
-        shutil.rmtree(place, ignore_errors=True)
+        try:
+            yield place
+        finally:
+            if place.exists() and {entry.name for entry in place.iterdir()} <= {LOCK}:
+                remove(place)
     finally:
         os.close(lock)
+
+
+def remove(place: Path) -> None:
+    """Remove the working folder, when all that it was for is done."""
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def begin(place: Path, plan: Mapping[str, Any]) -> None:
@@ -57,6 +58,7 @@ def begin(place: Path, plan: Mapping[str, Any]) -> None:
     if path.exists() and path.read_text() == text:
         say("going on with what an interrupted run has left")
         return
+    path.unlink(missing_ok=True)  # first, lest it vouch for trainings that are half removed
     trainings = [entry for entry in place.iterdir() if entry.is_dir()]
     if trainings:
         say("an interrupted run with other options or other data was here: starting anew")
@@ -67,11 +69,25 @@ def begin(place: Path, plan: Mapping[str, Any]) -> None:
     replace_durably(partial, path)
 
 
+def _open_lock(place: Path) -> int:
+    try:
+        place.mkdir(exist_ok=True)
+        return os.open(place / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as problem:
+        raise UsageError(
+            f"{place}: the working folder cannot be made ({problem.strerror}); choose an --out in "
+            "a folder that can be written"
+        ) from problem
+
+
 def _claim(lock: int, place: Path) -> None:
+    message = (
+        f"{place}: another training for the same --out is at work there; wait for it, or choose "
+        "another --out"
+    )
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as problem:
-        raise OutputInUse(
-            f"{place}: another training for the same --out is at work there; wait for it, or "
-            "choose another --out"
-        ) from problem
+        raise OutputInUse(message) from problem
+    if os.fstat(lock).st_nlink == 0:  # its owner has finished and removed it in between
+        raise OutputInUse(message)
