@@ -82,15 +82,15 @@ def test_more_than_two_classes(tmp_path: Path) -> None:
 
 
 def test_default_bundle_is_whole_and_small() -> None:
-    """The package ships a trained bundle, 20 MB at most, in the shape that its code expects."""
+    """The package ships a trained bundle, 10 MB at most, in the shape that its code expects."""
     bundle = load_bundle()
     assert bundle.classes == ("NORMAL", "PNEUMONIA")
-    assert (bundle.input_size, bundle.preprocessing) == (150, PREPROCESSING)
+    assert (bundle.input_size, bundle.preprocessing) == (144, PREPROCESSING)
     files = list(bundle.folder.iterdir())
     assert {path.name for path in files} == {"card.json", "model.onnx", "model.keras", "split.csv"}
-    assert sum(path.stat().st_size for path in files) <= 20_000_000
-    scorer = open_scorer("onnx", bundle.model_bytes("onnx"), input_size=150)
-    scores = scorer.score(np.zeros((3, 150, 150), dtype=np.uint8))
+    assert sum(path.stat().st_size for path in files) <= 10_000_000
+    scorer = open_scorer("onnx", bundle.model_bytes("onnx"), input_size=144)
+    scores = scorer.score(np.zeros((3, 144, 144), dtype=np.uint8))
     assert scores.shape == (3,)
     assert np.all((scores >= 0) & (scores <= 1))
 
@@ -98,7 +98,7 @@ def test_default_bundle_is_whole_and_small() -> None:
 def test_default_bundle_says_where_it_comes_from() -> None:
     """The shipped card has figures, limits and data; its split puts no patient on two sides."""
     bundle = load_bundle()
-    training, figures = bundle.card["training"], bundle.card["figures"]["validation"]
+    training, figures = bundle.card["training"], bundle.card["figures"]["out_of_fold"]
     assert bundle.card["parity"]["largest_difference"] <= 1e-4
     assert figures["threshold"]["value"] == bundle.threshold
     assert figures["auc"]["value"] > 0.98
@@ -110,9 +110,9 @@ def test_default_bundle_says_where_it_comes_from() -> None:
             sides[row["patient"]].add(row["side"])
             count[row["side"]] += 1
     assert all(len(found) == 1 for found in sides.values())
-    assert set(count) == {"train", "validation", "test"}
+    assert set(count) == {"train"}
     for side, numbers in training["sides"].items():
-        assert count[side] == numbers["NORMAL"] + numbers["PNEUMONIA"]
+        assert count[side] == sum(numbers["images"].values())
 
 
 def test_digest_names_what_scores(tmp_path: Path) -> None:

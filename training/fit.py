@@ -76,8 +76,8 @@ def fit(training: Training, images: TrainingImages, device: Device, folder: Path
     interruption. The same seed gives the same weights on the same machine with the same packages
     and number of threads; elsewhere sums are rounded in another order.
 
-    In the first epoch, Ctrl-C or a signal is always passed on. Raises `BatchscanError` when the loss
-    isn't a number.
+    In the first epoch, Ctrl-C or a signal is always passed on. Raises `BatchscanError` when the
+    loss isn't a number.
     """
     keras.utils.set_random_seed(training.seed)
     trainable = network.build(
