@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from batchscan.bundle import Bundle, write_bundle
 from batchscan.image import PREPROCESSING
@@ -20,6 +21,7 @@ from training.outcome import Exported, Measured, spread
 from training.prepare import PreparedData
 
 SAMPLES = 6  # images of each class in the picture
+MISTAKES = 24  # on the contact sheet
 
 
 def write_folder(
@@ -63,12 +65,7 @@ def _history(trainings: Sequence[Finished]) -> str:
     return text.getvalue()
 
 
-def _draw(
-    folder: Path,
-    data: PreparedData,
-    kept: Finished,
-    measured: Measured,
-) -> None:
+def _draw(folder: Path, data: PreparedData, kept: Finished, measured: Measured) -> None:
     folder.mkdir(exist_ok=True)
     training = np.flatnonzero(data.split.fold >= 0)
     samples = [
@@ -77,6 +74,44 @@ def _draw(
     ]
     pictures.draw_samples(samples, data.classes, folder / "samples.png")
     pictures.draw_history(kept.history, kept.kept_epoch, folder / "history.png")
-    if len(data.classes) == 2:
-        pictures.draw_confusion(measured.figures, data.classes, folder / "confusion.png")
+    pictures.draw_confusion(_confusion(measured, data), data.classes, folder / "confusion.png")
+    if measured.threshold is not None:
         pictures.draw_roc(measured.scored, measured.figures, folder / "roc.png")
+    pictures.draw_reliability(measured.calibration_report(), folder / "calibration.png")
+    pictures.draw_shifts(measured.shift, folder / "shift_suite.png")
+    _draw_mistakes(data, measured, folder / "mistakes.png")
+
+
+def _confusion(measured: Measured, data: PreparedData) -> dict[str, NDArray[np.int64]]:
+    """Return for each side, by its title, the counts (C, C) of actual and predicted classes."""
+    rule = "" if measured.threshold is None else f", threshold {measured.threshold:.3f}"
+    counts = {}
+    for side, (labels, scores) in measured.scored.items():
+        matrix = np.zeros((len(data.classes), len(data.classes)), dtype=np.int64)
+        np.add.at(matrix, (labels, measured.predicted(scores)), 1)
+        counts[f"{side.replace('_', ' ').capitalize()}{rule}"] = matrix
+    return counts
+
+
+def _draw_mistakes(data: PreparedData, measured: Measured, path: Path) -> None:
+    """Draw the held-out images whose own class was given the least, if its prediction is wrong."""
+    labels, scores = measured.scored[measured.side]
+    predicted = measured.predicted(scores)
+    given = (
+        np.where(labels == 1, scores, 1 - scores)
+        if scores.ndim == 1
+        else scores[np.arange(len(labels)), labels]
+    )
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(given[wrong], kind="stable")][:MISTAKES]
+    if not len(worst):
+        return
+    positions = measured.held_out.positions[worst]
+    captions = [
+        (
+            data.split.members[position].image.path,
+            f"{data.classes[labels[number]]}, given {given[number]:.3f}",
+        )
+        for position, number in zip(positions, worst, strict=True)
+    ]
+    pictures.draw_mistakes(data.pixels[positions], captions, path)

@@ -15,7 +15,6 @@ from training.crossvalidation import Finished
 from training.device import Device
 from training.operating_point import ThresholdRule
 from training.options import TrainingOptions
-from training.out_of_fold import logits
 from training.outcome import OUT_OF_FOLD, Exported, Measured
 from training.prepare import PreparedData
 
@@ -91,14 +90,10 @@ def figures_details(
     measured: Measured, exported: Exported, options: TrainingOptions
 ) -> dict[str, Any]:
     """Return the fields about how well the network does."""
-    held_out = measured.held_out
-    report = calibration.report_calibration(
-        held_out.labels, logits(held_out.scores), measured.calibration
-    )
     return {
         **_operating_point(measured, options),
         "figures": {side: evaluation.for_card(found) for side, found in measured.figures.items()},
-        "calibration": calibration.for_card(report),
+        "calibration": calibration.for_card(measured.calibration_report()),
         "shift_suite": shift_report.for_card(measured.shift),
         "groups_left_out": groups.for_card(measured.groups),
         "parity": {"largest_difference": exported.parity, "images": exported.parity_images},

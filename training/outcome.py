@@ -12,8 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.model import open_scorer
+from batchscan.outcomes import likeliest, predicted_positive
 from training import evaluation, export
-from training.calibration import Calibration, fit_calibration
+from training.calibration import (
+    Calibration,
+    CalibrationReport,
+    fit_calibration,
+    report_calibration,
+)
 from training.crossvalidation import WITHOUT, Finished, open_network, score
 from training.groups import GroupFigures, LeftOut, group_of, group_report
 from training.member import TEST
@@ -46,6 +52,17 @@ class Measured:
     figures: Mapping[str, evaluation.Figures]
     shift: ShiftReport
     groups: Mapping[str, GroupFigures]
+
+    def predicted(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the class that calibrated scores (N,) or (N, C) predict, int64 (N,)."""
+        if self.threshold is None:
+            return likeliest(scores)
+        return predicted_positive(scores, self.threshold).astype(np.int64)
+
+    def calibration_report(self) -> CalibrationReport:
+        """Return what the calibration has changed on the held-out images."""
+        held_out = self.held_out
+        return report_calibration(held_out.labels, logits(held_out.scores), self.calibration)
 
 
 @dataclass(frozen=True)

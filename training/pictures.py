@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,20 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from batchscan.metrics import Metric
+from training.calibration import CalibrationQuality, CalibrationReport
 from training.evaluation import roc_curve
+from training.shift import STRENGTHS
+from training.shift_report import ShiftReport
 
 BLUE = "#4477aa"
 RED = "#cc6677"
 GREY = "#999999"
+COLOURS = (RED, BLUE, "#ddaa33", "#228833", "#aa3377", "#66ccee")  # told apart by most eyes
+TAIL = 32  # letters of a path that fit above a picture
 
 
 def draw_samples(pixels: Sequence[NDArray[np.uint8]], classes: Sequence[str], path: Path) -> None:
-    """Draw images of both classes; `pixels` has for each class uint8 (N, S, S)."""
+    """Draw images of every class; `pixels` has for each class uint8 (N, S, S)."""
     columns = max(len(images) for images in pixels)
     figure = Figure(figsize=(1.9 * columns, 2.25 * len(pixels)), layout="constrained")
     axes = figure.subplots(len(pixels), columns, squeeze=False)
@@ -56,25 +62,28 @@ def draw_history(history: Sequence[Mapping[str, float]], best_epoch: int, path: 
 
 
 def draw_confusion(
-    results: Mapping[str, Mapping[str, Metric]], classes: Sequence[str], path: Path
+    counts: Mapping[str, NDArray[np.int64]], classes: Sequence[str], path: Path
 ) -> None:
-    """Draw the confusion matrices of the sides as heat maps, coloured by the share of a row."""
-    figure = Figure(figsize=(4.4 * len(results), 4), layout="constrained")
-    for axes, (side, metrics) in zip(
-        figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
+    """Draw counts (C, C), actual classes in rows, as heat maps coloured by the share of a row.
+
+    The keys of `counts` are the titles.
+    """
+    names = [textwrap.fill(name.replace("_", " "), 12) for name in classes]
+    side = max(4.0, 1.5 * len(classes))
+    figure = Figure(figsize=((side + 0.4) * len(counts), side), layout="constrained")
+    places = range(len(classes))
+    for axes, (title, matrix) in zip(
+        figure.subplots(1, len(counts), squeeze=False)[0], counts.items(), strict=True
     ):
-        cells = ("true_negative", "false_positive", "false_negative", "true_positive")
-        counts = np.array([metrics[cell].value for cell in cells], dtype=int).reshape(2, 2)
-        shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+        shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), count in np.ndenumerate(counts):
+        for (row, column), count in np.ndenumerate(matrix):
             share = shares[row, column]
             colour = "white" if share > 0.5 else "black"
             text = f"{count}\n{share:.1%}"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=12)
-        axes.set_xticks([0, 1], classes)
-        axes.set_yticks([0, 1], classes, rotation=90, va="center")
-        title = f"{side.capitalize()}, threshold {metrics['threshold'].value:.3f}"
+        axes.set_xticks(places, names)
+        axes.set_yticks(places, names, rotation=90, va="center", multialignment="center")
         axes.set(xlabel="predicted", ylabel="actual", title=title)
     _save(figure, path)
 
@@ -88,7 +97,7 @@ def draw_roc(
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     whole, corner = figure.subplots(1, 2)
     for axes in (whole, corner):
-        for colour, (side, (labels, scores)) in zip((RED, BLUE), scored.items(), strict=False):
+        for colour, (side, (labels, scores)) in zip(COLOURS, scored.items(), strict=False):
             metrics = results[side]
             label = f"{side}, AUC {metrics['auc'].value:.4f}"
             axes.step(*roc_curve(labels, scores), where="post", color=colour, label=label)
@@ -104,6 +113,98 @@ def draw_roc(
     corner.set(title="Its upper left corner", xlim=(-0.005, 0.205), ylim=(0.795, 1.005))
     corner.xaxis.set_major_locator(MultipleLocator(0.05))
     corner.yaxis.set_major_locator(MultipleLocator(0.05))
+    _save(figure, path)
+
+
+def draw_reliability(report: CalibrationReport, path: Path) -> None:
+    """Draw predicted against observed rates, before and after, and how many images a bin has."""
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    upper, lower = figure.subplots(2, 2, sharex=True, height_ratios=(4, 1))
+    for axes, counts, title, quality, colour in zip(
+        upper,
+        lower,
+        ("Before calibration", "After calibration"),
+        (report.before, report.after),
+        (RED, BLUE),
+        strict=True,
+    ):
+        _draw_bins(axes, quality, colour)
+        error, brier = quality.expected_calibration_error, quality.brier
+        axes.set_title(f"{title}\ncalibration error {error:.4f}, Brier score {brier:.4f}")
+        predicted = [each.predicted for each in quality.bins]
+        number = [each.count for each in quality.bins]
+        counts.vlines(predicted, 0, number, color=colour, linewidth=3)
+        counts.set(xlabel="predicted probability, mean of a bin", ylim=(0, 1.2 * max(number)))
+        counts.grid(alpha=0.3)
+    upper[0].set_ylabel("observed share")
+    lower[0].set_ylabel("images")
+    figure.legend(*upper[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    _save(figure, path)
+
+
+def _draw_bins(axes: Any, quality: CalibrationQuality, colour: str) -> None:
+    bins = quality.bins
+    below = [each.observed - each.ci_low for each in bins]
+    above = [each.ci_high - each.observed for each in bins]
+    axes.plot([0, 1], [0, 1], ":", color=GREY, label="as it should be")
+    axes.errorbar(
+        [each.predicted for each in bins],
+        [each.observed for each in bins],
+        yerr=(below, above),
+        fmt="o-",
+        color=colour,
+        ecolor="black",
+        elinewidth=0.8,
+        capsize=2,
+        markersize=4,
+        label="bins of equal count, 95% interval",
+    )
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.grid(alpha=0.3)
+
+
+def draw_mistakes(
+    pixels: NDArray[np.uint8], captions: Sequence[tuple[str, str]], path: Path
+) -> None:
+    """Draw images, uint8 (N, S, S), N of 1 or more, as a contact sheet, six in a row.
+
+    Each caption has the image's path, whose tail is shown, and a line such as "NORMAL, score 0.98".
+    """
+    columns = min(6, len(pixels))
+    rows = -(-len(pixels) // columns)
+    figure = Figure(figsize=(2.1 * columns, 2.55 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for place in axes:
+        place.set_axis_off()
+    for place, image, (name, line) in zip(axes, pixels, captions, strict=False):
+        place.imshow(image, cmap="gray", vmin=0, vmax=255)
+        tail = name if len(name) <= TAIL else "..." + name[3 - TAIL :]
+        place.set_title(f"{tail}\n{line}", fontsize=7.5, parse_math=False)
+    _save(figure, path)
+
+
+def draw_shifts(report: ShiftReport, path: Path) -> None:
+    """Draw each figure after each change as a point, in a row for each kind of change."""
+    kinds = list(dict.fromkeys(row.shift for row in report.rows))
+    names = list(report.clean)
+    figure = Figure(figsize=(3.4 * len(names) + 1, 0.36 * len(kinds) + 1.7), layout="constrained")
+    for axes, name in zip(
+        figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True
+    ):
+        axes.axvline(report.clean[name], color="black", linewidth=1, label="unchanged images")
+        for number, (strength, size) in enumerate(zip(STRENGTHS, (4, 6, 8), strict=True)):
+            rows = [row for row in report.rows if row.strength == strength]
+            values = [row.figures[name] for row in rows]
+            places = [kinds.index(row.shift) + (number - 1) * 0.22 for row in rows]
+            colour = ("#99bbdd", BLUE, RED)[number]
+            axes.plot(values, places, "o", color=colour, markersize=size, label=strength)
+        worst, where = report.worst[name], report.worst_at[name]
+        title = f"{name.upper() if name == 'auc' else name.capitalize()}\nmean "
+        axes.set_title(f"{title}{report.mean[name]:.3f}, worst {worst:.3f} ({where})", fontsize=9)
+        axes.set_yticks(range(len(kinds)), kinds)
+        axes.grid(alpha=0.3)
+    axes.invert_yaxis()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     _save(figure, path)
 
 
