@@ -30,7 +30,7 @@ from batchscan.worker import (
     score_here,
 )
 
-from .session import ray_session
+from .session import ray_session, same_environment
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -44,9 +44,9 @@ _NOTICE_SECONDS = 60.0
 
 def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
     """Run a scan as `config` says; see `batchscan.pipeline.run_scan`."""
-    return run_scan(
-        config, score_here if config.workers == 0 else partial(_score_on_ray, config), progress
-    )
+    dispatch = score_here if config.workers == 0 else partial(_score_on_ray, config)
+    with same_environment():
+        return run_scan(config, dispatch, progress)
 
 
 def _score_on_ray(

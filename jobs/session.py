@@ -20,6 +20,7 @@ from typing import Any
 from batchscan.errors import UsageError, WorkerError
 from batchscan.signals import ending_at_once, keep_signals
 
+_LIBRARIES = ("RAY_", "PYTHONBREAKPOINT", "ORT_", "TF_")  # How variables begin that they read.
 _OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum, nearly: only the model travels through it.
 
 
@@ -31,13 +32,37 @@ def ray_session(
 
     `workers` is how many CPU cores a local one offers, None for all; `address` is a cluster's.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
+    with same_environment():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
 
-    if ray.is_initialized():
-        yield ray
-        return
+        if ray.is_initialized():
+            yield ray
+            return
+        with _adapted(address, verbose):
+            yield from _session(ray, workers, address, verbose)
+    _forget_token()
+
+
+@contextlib.contextmanager
+def same_environment() -> Iterator[None]:
+    """Take back what libraries, and we for them, set within in the environment."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in {*before, *os.environ}:
+            if not name.startswith(_LIBRARIES):
+                continue
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
+
+
+@contextlib.contextmanager
+def _adapted(address: str | None, verbose: bool) -> Iterator[None]:
+    """Change what Ray does where it has no option for it."""
     with contextlib.ExitStack() as changes:
         changes.enter_context(_without_stack_traces())
         if address is None:
@@ -46,7 +71,7 @@ def ray_session(
             changes.enter_context(_without_dashboard())
         if not verbose:
             changes.enter_context(_without_obituaries())
-        yield from _session(ray, workers, address, verbose)
+        yield
 
 
 def _session(
@@ -110,8 +135,7 @@ def _children(process: int) -> list[int]:
     return found
 
 
-@contextlib.contextmanager
-def _loopback_only() -> Iterator[None]:
+def _loopback_only() -> contextlib.AbstractContextManager[None]:
     """Have a Ray that starts within listen on the loopback interface alone.
 
     Ray has no option for it: it takes the machine's outward address even where it is told
@@ -121,16 +145,8 @@ def _loopback_only() -> Iterator[None]:
     """
     from ray._private import ray_constants
 
-    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    before = os.environ.get(variable), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
-    try:
-        yield
-    finally:
-        os.environ.pop(variable)
-        if before[0] is not None:
-            os.environ[variable] = before[0]
-        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    return _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False)
 
 
 def _without_dashboard() -> contextlib.AbstractContextManager[None]:
@@ -186,19 +202,21 @@ def _do_nothing(*_arguments: object, **_options: object) -> None:
 
 
 def _provide_token() -> None:
-    """Give a local Ray its secret where it could not keep one in the home folder, as it does.
+    """Give a local Ray its secret, unless the user has; else it would keep one in the home folder.
 
     Cron, containers and service accounts have homes that are missing or cannot be written.
     """
-    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
-        return
-    try:
-        (Path.home() / ".ray").mkdir(exist_ok=True)
-        if os.access(Path.home() / ".ray", os.W_OK):
-            return
-    except (OSError, RuntimeError):
-        pass
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _forget_token() -> None:
+    """Have Ray read its secret from the environment again, should it be started once more."""
+    from ray import _raylet
+
+    with contextlib.suppress(AttributeError):  # An older Ray knows no secrets.
+        _raylet.Config.initialize("")  # type: ignore[attr-defined]
+        _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
 def _session_folder() -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from commands import PATIENCE, environment, run
 
 LISTEN = """
@@ -66,3 +67,29 @@ def test_signal_while_ray_connects(tmp_path: Path, archive: Path, tiny_bundle: P
     assert done.returncode == 143
     (line,) = done.stderr.splitlines()
     assert "run the same command again" in line
+
+
+TWICE = """
+import os, sys
+import batchscan
+before = dict(os.environ)
+archive, out, model, workers = sys.argv[1:]
+for fresh in (False, True):
+    summary = batchscan.scan(archive, out, model=model, workers=int(workers), fresh=fresh)
+    assert summary.scored_now == 8
+    assert dict(os.environ) == before, {*os.environ.items()} ^ {*before.items()}
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_nothing_is_left_behind(
+    tmp_path: Path, archive: Path, tiny_bundle: Path, workers: str
+) -> None:
+    """The Python call leaves environment and home folder as they were, and works once more."""
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(
+        [sys.executable, "-c", TWICE, archive, tmp_path / "r.parquet", tiny_bundle, workers],
+        env=environment(HOME=home), timeout=PATIENCE, check=True,
+    )  # fmt: skip
+    assert not list(home.iterdir())
