@@ -198,7 +198,7 @@ def model() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the card itself, in full.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
 def show(folder: Path | None, as_json: bool, **_verbose: bool) -> None:
-    """Show what a model is, what it was measured to be worth, and its limits.
+    """Show what a model is, its figures, and its limits.
 
     DIR is a model bundle, as `batchscan train --out` writes one; without it, the one included. Its
     files are compared with their SHA-256 before anything is shown.
@@ -221,7 +221,7 @@ def show(folder: Path | None, as_json: bool, **_verbose: bool) -> None:
 @click.option("--on", "dataset", required=True, type=_FOLDER, help="A folder of labelled images.")
 @click.option("--verbose", is_flag=True, help="Name every unreadable image; show tracebacks.")
 def check(folder: Path | None, dataset: Path, verbose: bool) -> None:
-    """Measure a model again, and hold the figures against those of its card.
+    """Measure a model again, and compare with its card.
 
     DIR is a model bundle; without it, the one included. The labelled images lie in a folder for
     each class, directly in --on or below train/, val/ or test/ in it. A figure holds unless its

@@ -73,6 +73,8 @@ def _sentences(value: Any) -> list[str]:
     """Lay out a text, or a list of texts."""
     if isinstance(value, str):
         return paragraph(value)
+    if not isinstance(value, list):
+        raise TypeError(f"expected a text or a list, found {type(value).__name__}")
     return [line for item in value for line in paragraph(one_line(item), "    ", "  - ")]
 
 

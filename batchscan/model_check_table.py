@@ -101,6 +101,8 @@ def _cell(metric: Metric | None) -> str:
 
 def _notes(comparison: Comparison) -> list[str]:
     """Say why figures are not judged."""
+    if comparison.side is None:
+        return []
     open_ones = [each for each in comparison.verdicts if each.word == NOT_JUDGED]
     lines: list[str] = []
     for reason, group in groupby(sorted(open_ones, key=lambda v: v.reason), lambda v: v.reason):

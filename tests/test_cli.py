@@ -31,7 +31,16 @@ from conftest import FAILED, SCORED, write_archive
 import batchscan
 from batchscan import errors
 
-SUBCOMMANDS = ("run", "metrics", "train", "demo", "completion")
+SUBCOMMANDS = (
+    "run",
+    "metrics",
+    "train",
+    "model",
+    "model show",
+    "model check",
+    "demo",
+    "completion",
+)
 PLAIN_LINE = re.compile(r"batchscan: [\x20-\x7e]+")
 
 
@@ -71,7 +80,7 @@ def one_error(done: subprocess.CompletedProcess[str], code: int, *words: str) ->
 # -------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in SUBCOMMANDS)])
+@pytest.mark.parametrize("words", [[], *(name.split() for name in SUBCOMMANDS)])
 def test_help(words: list[str]) -> None:
     """Every command explains itself, the main ones with examples that begin as they are typed."""
     for flag in ("--help", "-h"):
@@ -82,7 +91,7 @@ def test_help(words: list[str]) -> None:
         assert re.search(r"Examples:\n +(batchscan|eval)", done.stdout)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["model", "check", "--help"]])
 def test_exit_codes_in_help(words: list[str]) -> None:
     """The help lists every exit code that the program's errors have."""
     kinds = [errors.BatchscanError, *all_subclasses(errors.BatchscanError)]
@@ -162,6 +171,10 @@ def test_done(shop: Shop) -> None:
         (["metrics", sys.executable], [sys.executable]),
         (["completion", "tcsh"], ["tcsh", "bash"]),
         (["train", "/nowhere", "--out", "model"], ["/nowhere"]),
+        (["model", "show", "/nowhere"], ["/nowhere", "found nothing"]),
+        (["model", "check", "/nowhere"], ["--on"]),
+        (["model", "check", "--on", "/nowhere"], ["/nowhere", "found nothing"]),
+        (["model", "weigh"], ["weigh", "batchscan model --help"]),
     ],
 )
 def test_usage(tmp_path: Path, words: list[str], named: list[str]) -> None:

@@ -42,6 +42,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.mkdir(parents=True)
         for number, image in enumerate(sorted(folder.glob(f"dataset-source/**/{label}/**/*.*"))):
             shutil.copy(image, target / f"{number:03d}-{image.name}")
+    shutil.copytree(folder / "chest_xray", folder / "labelled")
     labels = ["path,label,site"]
     for image in sorted((folder / "archive").rglob("*.jpeg")):
         path = image.relative_to(folder / "archive").as_posix()
@@ -55,6 +56,7 @@ def in_sandbox(command: str, sandbox: Path) -> str:
     for example, real in {
         "/archive": sandbox / "archive",
         "/data/chest_xray": sandbox / "chest_xray",
+        "/data/labelled": sandbox / "labelled",
         "/opt/batchscan/bin": SCRIPTS,
         "/results/": f"{sandbox}/",
         "/var/log/batchscan.log": sandbox / "cron.log",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,7 @@ def write_tiny_class_bundle(
     classes: tuple[str, ...] = CLASSES,
     centres: Sequence[float] = CENTRES,
     size: int = 150,
+    details: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle with `tiny_class_onnx` in it, for three classes or more."""
     return write_bundle(
@@ -112,6 +113,7 @@ def write_tiny_class_bundle(
         threshold=None,
         input_size=size,
         preprocessing=PREPROCESSING,
+        details=details,
     )
 
 
@@ -123,14 +125,21 @@ def write_tiny_bundle(
     name: str = "tiny",
     seed: int = 0,
     preprocessing: str = PREPROCESSING,
+    details: Mapping[str, Any] | None = None,
+    split: str | None = None,
 ) -> Bundle:
-    """Write a bundle with `tiny_onnx` in it; another seed makes another model."""
+    """Write a bundle with `tiny_onnx` in it; another seed makes another model.
+
+    `details` are further fields of the card, `split` is the text of its `split.csv`.
+    """
+    further = {} if split is None else {"split.csv": split.encode()}
     return write_bundle(
         folder,
         name=name,
-        files={"model.onnx": tiny_onnx(size, seed)},
+        files={"model.onnx": tiny_onnx(size, seed), **further},
         classes=("NORMAL", "PNEUMONIA"),
         threshold=threshold,
         input_size=size,
         preprocessing=preprocessing,
+        details=details,
     )
