@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscan.archive import ListingNotes, display_path, list_images
+from batchscan.archive import ListingNotes, Selection, display_path, list_images
 from batchscan.bundle import Bundle, load_bundle
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, BundleError, NoImagesFound
@@ -321,8 +321,10 @@ class _Scan:
         )
 
     def _nothing_found(self) -> str:
-        others = self._notes.other_files.total()
+        among = f"{self._notes.other_files.total():,} files"
+        if self._config.selection != Selection():
+            among += " that --include and --exclude leave"
         return (
-            f"{self._config.archive}: expected JPEG or PNG images, found none among {others:,} "
-            "files; check the path, the mount and --include/--exclude"
+            f"{self._config.archive}: expected JPEG or PNG images, found none among {among}; "
+            "check the path, the mount and --include/--exclude"
         )
