@@ -18,8 +18,13 @@ from typing import Any
 
 import pyarrow as pa
 
+<<<<<<< HEAD
 from batchscan.archive import ListingNotes, display_path, list_images
 from batchscan.bundle import Bundle
+=======
+from batchscan.archive import ListingNotes, Selection, display_path, list_images
+from batchscan.bundle import Bundle, load_bundle
+>>>>>>> h1
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
 from batchscan.image import PREPROCESSING
@@ -331,8 +336,10 @@ class _Scan:
         )
 
     def _nothing_found(self) -> str:
-        others = self._notes.other_files.total()
+        among = f"{self._notes.other_files.total():,} files"
+        if self._config.selection != Selection():
+            among += " that --include and --exclude leave"
         return (
-            f"{self._config.archive}: expected JPEG or PNG images, found none among {others:,} "
-            "files; check the path, the mount and --include/--exclude"
+            f"{self._config.archive}: expected JPEG or PNG images, found none among {among}; "
+            "check the path, the mount and --include/--exclude"
         )

@@ -70,8 +70,9 @@ class BarProgress(Progress):
     def tick(self) -> None:
         """Show that the run is alive, also while no shard ends."""
         if self._expected is not None:
-            self._bar.bar_format = _BAR
-            self._bar.total = max(self._expected - self._kept, self._bar.n)
+            total = max(self._expected - self._kept, self._bar.n)
+            self._bar.bar_format = _BAR if total else f"{self._kept:,} images, none of them new"
+            self._bar.total = total
         self._bar.refresh()
 
     def close(self) -> None:

@@ -26,7 +26,9 @@ def _lines(summary: ScanSummary) -> list[str]:
         f"({rate:.0f} images/s), {summary.unchanged:,} unchanged from earlier runs",
     ]
     if summary.dropped:
-        lines.append(f"  dropped    {summary.dropped:,} rows of files that are gone")
+        lines.append(
+            f"  dropped    {summary.dropped:,} rows of files that are gone, or left out now"
+        )
     if failed:
         kinds = ", ".join(f"{name} {n:,}" for name, n in counts.failed.most_common())
         lines.append(f"  failed     {kinds}")

@@ -173,6 +173,17 @@ def test_bar_with_an_estimate_that_was_too_low() -> None:
     assert "30/30" in seen(terminal)
 
 
+def test_bar_with_nothing_to_do() -> None:
+    """Where all images are finished from earlier runs, the bar says so, instead of 0 %."""
+    terminal = Terminal()
+    bar = BarProgress(terminal)
+    bar.expect(1200)
+    bar.kept(1200)
+    bar.tick()
+    assert "1,200 images, none of them new" in seen(terminal)
+    assert "%" not in seen(terminal)
+
+
 def test_notice_above_the_bar() -> None:
     """A notice stays on the screen, above the bar."""
     terminal = Terminal()

@@ -704,7 +704,9 @@ def test_no_image(scanned: Desk) -> None:
         file.unlink()
     refused(scanned, str(scanned.archive), "none among 0 files", error=NoImagesFound)
     (scanned.archive / "notes.txt").write_text("moved")
-    refused(scanned, "none among 1 files", error=NoImagesFound)
+    refused(scanned, "none among 1 files;", error=NoImagesFound)
+    left = "none among 0 files that --include and --exclude leave"
+    refused(scanned, left, include="*.jpeg", error=NoImagesFound)
     assert scanned.beside() == {"results.parquet"}
 
 

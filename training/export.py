@@ -3,8 +3,8 @@
 The ONNX graph is written layer by layer: a dozen kinds of layers, each a few lines, and anything
 else is an error. tf2onnx, which Keras calls for `model.export(format="onnx")`, works too; but it
 traces TensorFlow's graph (four more packages that must fit together, a layout and names of its
-own), and its result is slower: on one core 408 images/s against 513 from the graph written here,
-whose batch normalisations stay whole for ONNX Runtime to lay out together with the convolutions.
+own), and its result runs slower than the graph written here, whose batch normalisations stay whole
+for ONNX Runtime to lay out together with the convolutions.
 
 The graph's contract: input `images`, uint8 [N, S, S] with any N; output `score`, float32 [N], or
 [N, C] for C classes. A network whose last dense layer follows global average pooling has a second
