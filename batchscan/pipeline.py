@@ -18,13 +18,8 @@ from typing import Any
 
 import pyarrow as pa
 
-<<<<<<< HEAD
-from batchscan.archive import ListingNotes, display_path, list_images
-from batchscan.bundle import Bundle
-=======
 from batchscan.archive import ListingNotes, Selection, display_path, list_images
-from batchscan.bundle import Bundle, load_bundle
->>>>>>> h1
+from batchscan.bundle import Bundle
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
 from batchscan.image import PREPROCESSING
