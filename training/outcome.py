@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,16 +100,6 @@ def measure(
         shift_report(held_out.labels, shifted, scores, threshold),
         _groups(groups, data, options, calibration, threshold),
     )
-
-
-def load_network(finished: Finished) -> Any:
-    """Return the Keras network of a finished training."""
-    import keras
-
-    with tempfile.TemporaryDirectory(prefix="batchscan-") as folder:
-        path = Path(folder) / "network.keras"
-        path.write_bytes(finished.keras)
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def calibrate(network: Any, calibration: Calibration) -> None:

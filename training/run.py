@@ -110,13 +110,14 @@ def _train(
         data = _prepare(found, device, place, options)
         folds, groups, kept = _train_all(data, device, place, options, side_by_side)
         from training.bundle_folder import write_folder
-        from training.outcome import calibrate, export_network, load_network, measure, measure_test
+        from training.export import from_keras
+        from training.outcome import calibrate, export_network, measure, measure_test
 
         say("measuring the networks on the images that they were not trained on")
         measured = measure(folds, groups, data, options)
         say("exporting and measuring the network; signals wait until it is written")
         with signals_deferred():
-            network = load_network(kept)
+            network = from_keras(kept.keras)
             calibrate(network, measured.calibration)
             exported = export_network(network, data, options)
             measured = measure_test(measured, exported, data, options)
