@@ -245,7 +245,8 @@ def _transform(random: Random, images: Any, strength: float) -> Any:
 
 
 def _smaller_and_back(images: Any, factor: int) -> Any:
-    small = ops.average_pool(images, factor, padding="same", data_format="channels_last")
+    window = (factor, factor)
+    small = ops.average_pool(images, window, padding="same", data_format="channels_last")
     return ops.image.resize(
         small, images.shape[1:3], interpolation="bilinear", data_format="channels_last"
     )

@@ -1,4 +1,4 @@
-"""Keras' backend, imported quietly and set up for what the machine has."""
+"""TensorFlow, imported quietly and set up for what the machine has."""
 
 from __future__ import annotations
 
@@ -38,33 +38,22 @@ def require_packages() -> None:
 
 
 def open_device(verbose: bool) -> Device:
-    """Import Keras with its backend, and choose the GPUs that it sees, or the CPU.
+    """Import TensorFlow and choose its GPUs, or the CPU where it sees none.
 
-    The backend is TensorFlow, or JAX where the environment says `KERAS_BACKEND=jax`. On a GPU,
-    memory is taken as it is needed, and from compute capability 7.0 (Volta) up, which has units for
-    it, float16 is used where it is safe. On a CPU float16 is emulated and slow. Raises `UsageError`
-    when the backend is another one or cannot be imported.
+    On a GPU, memory is taken as it is needed, and from compute capability 7.0 (Volta) up, which has
+    units for it, float16 is used where it is safe. On a CPU float16 is emulated and slow.
     """
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if backend not in _OPENERS:
-        raise UsageError(
-            f"expected KERAS_BACKEND to be {' or '.join(_OPENERS)}, found {backend!r}; unset it"
-        )
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
         with contextlib.nullcontext() if verbose else _quiet_stderr():
-            return _OPENERS[backend]()
+            import tensorflow
     except ImportError as error:
         raise UsageError(
-            f"training needs {_NEEDED.get(backend, backend)}, which cannot be imported here "
-            f"({error}): pip install 'batchscan[train]'"
+            f"training needs TensorFlow, which cannot be imported here ({error}): "
+            "pip install 'batchscan[train]'"
         ) from error
-
-
-def _open_tensorflow() -> Device:
-    import tensorflow
-
     gpus = tensorflow.config.list_physical_devices("GPU")
     with contextlib.suppress(RuntimeError):  # this process has used its GPUs: too late to choose
         for gpu in gpus:
@@ -75,20 +64,6 @@ def _open_tensorflow() -> Device:
     capable = details.get("compute_capability", (0, 0)) >= (7, 0)
     name = details.get("device_name", "GPU")
     return Device(name, "mixed_float16" if capable else "float32", len(gpus))
-
-
-def _open_jax() -> Device:
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    import jax
-
-    devices = jax.local_devices()
-    if devices[0].platform != "gpu":
-        return Device("CPU", "float32")
-    capable = float(getattr(devices[0], "compute_capability", 0)) >= 7
-    return Device(devices[0].device_kind, "mixed_float16" if capable else "float32", len(devices))
-
-
-_OPENERS = {"tensorflow": _open_tensorflow, "jax": _open_jax}
 
 
 @contextlib.contextmanager

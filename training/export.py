@@ -88,17 +88,11 @@ def check_parity(
 ) -> float:
     """Return the largest difference of a score between the two files, over images (B, S, S).
 
-    Both are loaded and run as in a scan (with another backend than TensorFlow, by Keras itself). Raises `BatchscanError` above `TOLERANCE`.
+    Both are loaded and run as in a scan. Raises `BatchscanError` above `TOLERANCE`.
     """
     load = partial(open_scorer, input_size=input_size, class_count=class_count, threads=threads)
     onnx_scores = load("onnx", files["model.onnx"]).score(images)
-    if keras.backend.backend() == "tensorflow":
-        keras_scores = load("tensorflow", files["model.keras"]).score(images)
-    else:
-        network = from_keras(files["model.keras"])
-        keras_scores = network.predict(images[..., np.newaxis], verbose=0).reshape(
-            onnx_scores.shape
-        )
+    keras_scores = load("tensorflow", files["model.keras"]).score(images)
     difference = float(np.abs(onnx_scores - keras_scores).max())
     if not difference <= TOLERANCE:  # also where it is not a number
         raise BatchscanError(
