@@ -45,8 +45,8 @@ def to_keras(network: Any) -> bytes:
 def to_onnx(network: Any) -> bytes:
     """Return the content of an `.onnx` file that computes the same as this Keras model.
 
-    The model takes (B, S, S, 1) and returns (B, 1), or (B, C) for C classes. Raises `BatchscanError` for a layer or a
-    setting that isn't known here.
+    The model takes (B, S, S, 1) and returns (B, 1), or (B, C) for C classes. Raises
+    `BatchscanError` for a layer or a setting that isn't known here.
     """
     size = network.input_shape[1]
     graph = _Graph()
