@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from tiny_networks import TINY, TINY_FIVE_BLOCK
 
 from batchscan.bundle import load_bundle
 from batchscan.card import MODEL_FILES
@@ -19,11 +21,12 @@ from batchscan.image import decode
 from batchscan.model import open_scorer
 from batchscan.phantom import draw_phantom
 from training.device import open_device
-from training.network import FIVE_BLOCK, Architecture, build
+from training.network import COMPACT, FIVE_BLOCK, Architecture, build
 
 open_device(verbose=False)  # imports TensorFlow quietly, before the lines below do
 
 import keras  # noqa: E402
+import onnxruntime  # noqa: E402
 from keras import layers  # noqa: E402
 
 from training import export  # noqa: E402
@@ -31,7 +34,7 @@ from training import export  # noqa: E402
 # Keras saves TensorFlow's variables in a way that NumPy is going to change.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-TINY = Architecture("tiny", 24, ((4, 0.0), (6, 0.1), (8, 0.1)), ((8, 0.2),))
+STANDARDISED = replace(TINY, name="standardised", standardised=True)
 
 
 def randomised(model: Any, seed: int = 0) -> Any:
@@ -52,29 +55,95 @@ def randomised(model: Any, seed: int = 0) -> Any:
 
 
 def images(count: int, size: int) -> np.ndarray:
-    """Grey levels of all kinds: dark, bright, and noisy ones, uint8 (count, size, size)."""
+    """Grey levels of all kinds: smooth and noisy, dark and bright, uint8 (count, size, size)."""
     random = np.random.default_rng(0)
-    levels = random.uniform(0, 255, (count, 1, 1))
-    noise = random.normal(0, 40, (count, size, size))
-    return np.clip(levels + noise, 0, 255).astype(np.uint8)
+    rows, columns = np.mgrid[0:size, 0:size] / size
+    level, height, across, down, phase = random.uniform(0, 1, (5, count, 1, 1))
+    waves = np.sin(20 * across * columns + 20 * down * rows + 6 * phase)
+    noise = random.normal(0, 40, (count, size, size)) * random.uniform(0, 1, (count, 1, 1))
+    return np.clip(255 * level + 100 * height * waves + noise, 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("architecture", [TINY, FIVE_BLOCK], ids=lambda a: a.name)
-def test_onnx_computes_the_same(architecture: Architecture) -> None:
+def outputs(content: bytes, sample: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what an ONNX file computes of images (B, S, S), by the name of the output."""
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"images": sample}), strict=True))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(
+    "architecture", [STANDARDISED, TINY_FIVE_BLOCK, COMPACT, FIVE_BLOCK], ids=lambda a: a.name
+)
+def test_onnx_computes_the_same(architecture: Architecture, classes: int) -> None:
     """The exported graph has the contract's input and output, and Keras' scores within 1e-4."""
-    model = randomised(build(architecture))
+    model = randomised(build(architecture, classes))
     content = export.to_onnx(model)
     graph = onnx.load_from_string(content).graph
-    shape = [d.dim_param or d.dim_value for d in graph.input[0].type.tensor_type.shape.dim]
-    assert [value.name for value in graph.input] == ["images"]
-    assert shape == ["N", architecture.input_size, architecture.input_size]
-    assert [value.name for value in graph.output] == ["score"]
+    shapes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }
+    size, several = architecture.input_size, [] if classes == 2 else [classes]
+    assert shapes.pop("images") == ["N", size, size]
+    assert shapes.pop("score") == ["N", *several]
+    assert shapes.keys() <= {"activation"}
     files = {"model.onnx": content, "model.keras": export.to_keras(model)}
-    sample = images(40, architecture.input_size)
-    difference = export.check_parity(files, sample, input_size=architecture.input_size, threads=1)
+    sample = images(12, size)
+    difference = export.check_parity(files, sample, input_size=size, class_count=classes, threads=1)
     assert difference <= 1e-4
-    scores = open_scorer("onnx", content, input_size=architecture.input_size).score(sample)
-    assert np.ptp(scores) > 0.01, "the scores must differ, or the test could not fail"
+    scores = outputs(content, sample)["score"]
+    assert scores.shape == (12, *several)
+    assert np.ptp(scores, axis=0).max() > 0.01, "the scores must differ, or the test cannot fail"
+
+
+@pytest.mark.parametrize(
+    ("classes", "shape"), [(2, (6, 10, 10)), (3, (6, 3, 10, 10))], ids=["two", "three"]
+)
+def test_activation_adds_up_to_the_score(classes: int, shape: tuple[int, ...]) -> None:
+    """The second output says what each place adds: its mean is the logit of the score."""
+    content = export.to_onnx(randomised(build(COMPACT, classes)))
+    found = outputs(content, images(6, COMPACT.input_size))
+    assert found["activation"].shape == shape
+    logits = found["activation"].mean(axis=(-2, -1))
+    if classes == 2:
+        expected = 1 / (1 + np.exp(-logits))
+    else:
+        exponents = np.exp(logits)
+        expected = exponents / exponents.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found["score"], expected, atol=1e-5)
+    assert found["activation"].std(axis=(-2, -1)).min() > 0.01, "a map must show something"
+
+
+def test_no_activation_without_pooling() -> None:
+    """The article's network flattens its last feature map: it has no class activation map."""
+    content = export.to_onnx(build(TINY_FIVE_BLOCK))
+    assert [value.name for value in onnx.load_from_string(content).graph.output] == ["score"]
+
+
+@pytest.mark.parametrize(("contrast", "brightness"), [(1.0, 40), (0.7, 0), (0.8, 60), (1.1, -15)])
+def test_exposure_does_not_matter(contrast: float, brightness: float) -> None:
+    """The normalisation of each image is in the network: a*x + b scores nearly as x does."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(20, 210, (20, 4, 4))
+    given = coarse.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8)
+    other = np.rint(given * contrast + brightness).astype(np.uint8)
+    difference = {}
+    for architecture in (STANDARDISED, TINY):
+        content = export.to_onnx(randomised(build(architecture)))
+        scores, exposed = (outputs(content, sample)["score"] for sample in (given, other))
+        difference[architecture.name] = np.abs(scores - exposed).max()
+    assert difference["standardised"] < 0.01
+    assert difference["tiny"] > 2 * difference["standardised"], "without it, exposure must matter"
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("architecture", [COMPACT, FIVE_BLOCK], ids=lambda a: a.name)
+def test_flat_image_has_a_score(architecture: Architecture, level: int) -> None:
+    """An image of one grey level, without any deviation, has a finite score."""
+    flat = np.full((2, architecture.input_size, architecture.input_size), level, dtype=np.uint8)
+    scores = outputs(export.to_onnx(randomised(build(architecture))), flat)["score"]
+    assert np.all((scores >= 0) & (scores <= 1))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +156,8 @@ def test_onnx_computes_the_same(architecture: Architecture) -> None:
         lambda: [layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()],
         lambda: [layers.GlobalAveragePooling2D(keepdims=True), layers.SpatialDropout2D(0.5)],
         lambda: [layers.Rescaling(2.0, offset=-1.0), layers.BatchNormalization()],
+        lambda: [layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False)],
+        lambda: [layers.Conv2D(4, 3), layers.Activation("relu"), layers.Dropout(0.5)],
     ],
 )
 def test_onnx_of_each_layer(middle: Callable[[], list[Any]]) -> None:
@@ -110,6 +181,8 @@ def test_onnx_of_each_layer(middle: Callable[[], list[Any]]) -> None:
         (layers.Conv2D(2, 3, activation="gelu"), "activation gelu cannot be exported"),
         (layers.Conv2D(2, 3, groups=2), "in groups"),
         (layers.BatchNormalization(scale=False), "only normalisation of channels"),
+        (layers.LayerNormalization(axis=(1, 2, 3)), "only normalisation of whole images"),
+        (layers.LayerNormalization(center=False, scale=False), "only normalisation of whole"),
         (layers.Dense(3), "only dense layers on flat data"),
     ],
 )
@@ -121,6 +194,14 @@ def test_onnx_refuses_what_it_does_not_know(layer: Any, message: str) -> None:
         export.to_onnx(keras.Model(inputs, layers.Flatten()(layer(tensor))))
 
 
+def test_sum_of_three_is_refused() -> None:
+    """A sum that the exporter cannot write is an error."""
+    inputs = keras.Input((9, 9, 1))
+    several = [layers.Conv2D(2, 3)(inputs) for _ in range(3)]
+    with pytest.raises(BatchscanError, match="only sums of two"):
+        export.to_onnx(keras.Model(inputs, layers.Flatten()(layers.Add()(several))))
+
+
 def test_disagreement_is_an_error() -> None:
     """Two files that score differently are refused, with the difference."""
     files = {
@@ -128,7 +209,7 @@ def test_disagreement_is_an_error() -> None:
         "model.keras": export.to_keras(randomised(build(TINY), seed=2)),
     }
     with pytest.raises(BatchscanError, match=r"within 0\.0001 on 8 images, found a difference"):
-        export.check_parity(files, images(8, 24), input_size=24, threads=1)
+        export.check_parity(files, images(8, 16), input_size=16, threads=1)
 
 
 def test_keras_file_holds_no_optimizer() -> None:

@@ -1,23 +1,29 @@
-"""training.network, training.augmentation and training.device: what is trained, and on what."""
+"""training.network, training.normalization and training.device: what is trained, and on what."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from tiny_networks import TINY, TINY_FIVE_BLOCK
 
 from batchscan.errors import UsageError
+from training import export
 from training.device import open_device
-from training.network import FIVE_BLOCK, build, find_architecture
+from training.network import COMPACT, FIVE_BLOCK, NETWORKS, Architecture, build, find_architecture
 
 open_device(verbose=False)  # imports TensorFlow quietly, before the lines below do
 
+import keras  # noqa: E402
 import tensorflow  # noqa: E402
 
-from training import augmentation  # noqa: E402
+from training.normalization import FusedBatchNormalization  # noqa: E402
+
+# Keras saves TensorFlow's variables in a way that NumPy is going to change.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def test_article_network() -> None:
-    """The default network is the article's, layer by layer, with its 2,314,049 parameters."""
+    """`five-block` is the article's network, layer by layer, with its 2,314,049 parameters."""
     model = build(FIVE_BLOCK)
     short = {
         "Conv2D": "C", "SeparableConv2D": "S", "BatchNormalization": "B", "MaxPooling2D": "M",
@@ -37,42 +43,84 @@ def test_article_network() -> None:
     assert model.count_params() == 2_314_049
 
 
+def test_compact_network_is_small() -> None:
+    """`compact` has at most 2 million parameters; its two files have less than 10 MB together."""
+    model = build(COMPACT)
+    assert model.count_params() <= 2_000_000
+    assert len(export.to_onnx(model)) + len(export.to_keras(model)) < 10_000_000
+
+
+@pytest.mark.parametrize("architecture", [TINY, TINY_FIVE_BLOCK], ids=lambda a: a.name)
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_output_is_probabilities(architecture: Architecture, classes: int) -> None:
+    """Two classes have one probability, more have one each, which sum up to 1."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 1)).astype(np.float32)
+    scores = build(architecture, classes).predict(images, verbose=0)
+    assert scores.shape == (4, 1 if classes == 2 else classes)
+    assert scores.dtype == np.float32
+    assert np.all((scores >= 0) & (scores <= 1))
+    if classes > 2:
+        np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
+
+
 def test_unknown_network() -> None:
     """A network that doesn't exist is refused with the names of those that do."""
-    with pytest.raises(UsageError, match="expected a network of five-block; found 'resnet'"):
+    with pytest.raises(UsageError, match="of compact, five-block; found 'resnet'"):
         find_architecture("resnet")
+    assert [find_architecture(name) for name in NETWORKS] == [COMPACT, FIVE_BLOCK]
 
 
-def test_mixed_precision_keeps_the_score_exact() -> None:
-    """With float16 inside, weights and score stay float32."""
-    model = build(FIVE_BLOCK, "mixed_float16")
-    assert model.layers[2].compute_dtype == "float16"
+@pytest.mark.parametrize("architecture", [COMPACT, FIVE_BLOCK], ids=lambda a: a.name)
+def test_mixed_precision_keeps_score_and_weights(architecture: Architecture) -> None:
+    """With float16 inside, the weights and the score stay float32."""
+    model = build(architecture, dtype="mixed_float16")
+    convolutions = [layer for layer in model.layers if "Conv2D" in type(layer).__name__]
+    assert {layer.compute_dtype for layer in convolutions} == {"float16"}
     assert model.layers[-1].compute_dtype == "float32"
-    assert all(weight.dtype == "float32" for weight in model.weights)
+    assert all(weight.dtype == "float32" for weight in model.weights if weight.trainable)
 
 
-def test_augmentation_only_while_training() -> None:
-    """Outside training nothing changes; in training every image changes, and stays in range."""
-    changes = augmentation.build(seed=1)
+def test_fused_normalization_is_keras_own() -> None:
+    """While training, the fast normalisation gives what Keras' own gives, and the same averages.
+
+    Of the variance, it averages the unbiased estimate: n / (n - 1) of Keras', n places a channel.
+    """
     random = np.random.default_rng(0)
-    given = random.integers(0, 256, (6, 32, 32, 1)).astype(np.float32)
-    np.testing.assert_array_equal(changes(given, training=False), given)
-    changed = np.asarray(changes(given, training=True))
-    assert changed.shape == given.shape
-    assert changed.min() >= 0
-    assert changed.max() <= 255
-    assert all(np.abs(a - b).mean() > 0.5 for a, b in zip(changed, given, strict=True))
+    fused, usual = FusedBatchNormalization(momentum=0.9), keras.layers.BatchNormalization()
+    usual.momentum = 0.9
+    for layer in (fused, usual):
+        layer.build((None, 5, 5, 3))
+    weights = [random.uniform(0.5, 1.5, 3).astype(np.float32) for _ in usual.weights]
+    for layer in (fused, usual):
+        layer.set_weights(weights)
+    for _ in range(3):
+        images = random.normal(5, 2, (4, 5, 5, 3)).astype(np.float32)
+        np.testing.assert_allclose(
+            fused(images, training=True), usual(images, training=True), atol=1e-4
+        )
+    np.testing.assert_allclose(fused.moving_mean, usual.moving_mean, atol=1e-4)
+    assert not np.allclose(fused.moving_mean, weights[2], atol=0.1), "nothing was averaged"
+    old, places = weights[3] * 0.9**3, 4 * 5 * 5
+    expected = old + (np.asarray(usual.moving_variance) - old) * places / (places - 1)
+    np.testing.assert_allclose(fused.moving_variance, expected, atol=1e-4)
+    np.testing.assert_allclose(fused(images), usual(images), rtol=0.01, atol=0.01)
 
 
-def test_augmentation_never_mirrors() -> None:
-    """What lies left stays left, what lies at the top stays at the top."""
-    marked = np.full((64, 48, 48, 1), 30, dtype=np.float32)
-    marked[:, 8:20, 8:20] = 220
-    changed = np.asarray(augmentation.build(seed=2)(marked, training=True))[..., 0]
-    quadrants = [changed[:, :24, :24], changed[:, :24, 24:], changed[:, 24:, :24]]
-    upper_left, upper_right, lower_left = (part.mean(axis=(1, 2)) for part in quadrants)
-    assert np.all(upper_left > upper_right)
-    assert np.all(upper_left > lower_left)
+def test_fused_normalization_learns_alike() -> None:
+    """Its gradients are those of Keras' own."""
+    images = np.random.default_rng(1).normal(1, 2, (4, 5, 5, 3)).astype(np.float32)
+    found = []
+    for layer in (FusedBatchNormalization(), keras.layers.BatchNormalization()):
+        layer.build(images.shape)
+        with tensorflow.GradientTape() as tape:
+            given = tensorflow.convert_to_tensor(images)
+            tape.watch(given)
+            loss = tensorflow.reduce_sum(layer(given, training=True) ** 3)
+        variables = [each.value for each in layer.trainable_variables]
+        found.append(tape.gradient(loss, [given, *variables]))
+    for fused, usual in zip(*found, strict=True):
+        np.testing.assert_allclose(fused, usual, atol=2e-3)
+        assert np.abs(usual).max() > 0.1, "nothing to learn from"
 
 
 @pytest.mark.parametrize(

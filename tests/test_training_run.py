@@ -1,120 +1,173 @@
-"""training.run and training.fit: from a data set to a bundle, on a tiny network."""
+"""training.run: from a data set to a bundle, with tiny networks, whatever comes in between."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib.util
 import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import tiny_networks
 from PIL import Image
-from tiny_dataset import noise, write, write_class, write_dataset
+from tiny_dataset import LEVELS, THREE, noise, write, write_class, write_dataset
+from tiny_networks import Interrupting
 
-from batchscan.bundle import load_bundle
-from batchscan.errors import BatchscanError, BundleError, DatasetError, Interrupted, UsageError
+from batchscan.bundle import Bundle, load_bundle
+from batchscan.errors import (
+    BatchscanError,
+    BundleError,
+    DatasetError,
+    Interrupted,
+    OutputInUse,
+    UsageError,
+)
 from batchscan.image import decode
 from batchscan.model import open_scorer
 from batchscan.statistics import roc_auc
-from training import network, progress
-from training.dataset import find_dataset
-from training.device import Device, open_device
-from training.network import Architecture
-from training.options import TrainingOptions
-from training.prepare import prepare
+from training import progress, run, workplace
+from training.device import open_device
 from training.run import TrainingSummary, train
 
 open_device(verbose=False)  # imports TensorFlow quietly, before the lines below do
 
-import keras  # noqa: E402
-
-from training import callbacks, export  # noqa: E402
-from training import fit as fitting  # noqa: E402
-from training.batches import Batches, TrainingImages  # noqa: E402
-from training.fit import Fitted, fit  # noqa: E402
+from training import export  # noqa: E402
 
 # Keras saves TensorFlow's variables in a way that NumPy is going to change.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-CPU = Device("CPU", "float32")
-
-TINY = Architecture("tiny", 16, ((4, 0.0), (4, 0.1)), ((8, 0.1),))
+COMMAND = [sys.executable, tiny_networks.__file__]
+OPTIONS: dict[str, Any] = {"network": "tiny", "seed": 1}
 
 
 @pytest.fixture(autouse=True, scope="module")
-def tiny_network() -> Iterator[None]:
-    """Make the tiny network one that can be named."""
-    network.NETWORKS["tiny"] = TINY
+def tiny() -> Iterator[None]:
+    """Make the tiny networks some that can be named."""
+    tiny_networks.register()
     yield
-    del network.NETWORKS["tiny"]
+    tiny_networks.unregister()
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One training run: its data, its result, and what it printed."""
+    """One run: its data, its result, what it printed, and a copy of its working folder."""
 
     data: Path
     out: Path
+    place: Path
     summary: TrainingSummary
     printed: str
     progress: str
 
+    def finished_at(self, out: Path) -> Path:
+        """Put a working folder in which every training is finished beside another `out`."""
+        shutil.copytree(self.place, out.with_name(f".{out.name}.training"))
+        return out
+
+
+def write_groups(folder: Path) -> None:
+    """Write 24 normal images, and pneumonia of two kinds, 24 images of each."""
+    write_dataset(folder, range(12))
+    for patient, number in itertools.product(range(20, 32), range(2)):
+        file = folder / "PNEUMONIA" / f"person{patient}_virus_{number}.jpeg"
+        write(file, noise(LEVELS["VIRUS"], 100 * patient + number))
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train once, on a data set with one damaged file, one copy and one file of another kind."""
+    """Train once, on data with a test folder, a damaged file, a copy and one that is no image."""
     place = tmp_path_factory.mktemp("trained")
-    data = write_dataset(place / "data")
-    write(data / "NORMAL" / "IM-0300-0001.jpeg", noise(70, 300)[:300])
-    write(data / "NORMAL" / "IM-0301-0001.jpeg", noise(70, 100))
-    write(data / "NORMAL" / "notes.txt", b"no image")
-    printed, progress = io.StringIO(), io.StringIO()
+    write_groups(place / "data" / "train")
+    write_dataset(place / "data" / "test", range(40, 48), images_each=1)
+    normal = place / "data" / "train" / "NORMAL"
+    write(normal / "IM-0300-0001.jpeg", noise(70, 300)[:300])
+    write(normal / "IM-0301-0001.jpeg", noise(70, 100))
+    write(normal / "notes.txt", b"no image")
+    printed, told = io.StringIO(), io.StringIO()
+
+    def copy_and_remove(folder: Path) -> None:
+        shutil.copytree(folder, place / "copy")
+        workplace.remove(folder)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", printed)
-        patch.setattr(sys, "stderr", progress)
-        summary = train(data, place / "model", network="tiny", epochs=4, batch_size=8, seed=1)
-    return Trained(data, place / "model", summary, printed.getvalue(), progress.getvalue())
+        patch.setattr(sys, "stderr", told)
+        patch.setattr(run, "remove", copy_and_remove)
+        summary = train(place / "data", place / "model", leave_out_groups=True, **OPTIONS)
+    texts = printed.getvalue(), told.getvalue()
+    return Trained(place / "data", place / "model", place / "copy", summary, *texts)
 
 
-def history_of(folder: Path) -> list[dict[str, float]]:
-    with (folder / "history.csv").open(newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def side_rows(trained: Trained, side: str) -> list[dict[str, str]]:
-    with (trained.out / "split.csv").open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row["side"] == side]
+def pixels_of(data: Path, rows: list[dict[str, str]]) -> np.ndarray:
+    return np.stack([decode((data / row["path"]).read_bytes(), 16).pixels for row in rows])
 
 
-def pixels_of(trained: Trained, rows: list[dict[str, str]]) -> np.ndarray:
-    files = [trained.data / row["path"] for row in rows]
-    return np.stack([decode(path.read_bytes(), TINY.input_size).pixels for path in files])
+def is_positive(rows: list[dict[str, str]]) -> np.ndarray:
+    return np.array([row["class"] == "PNEUMONIA" for row in rows])
+
+
+def scores_of(network: bytes, data: Path, rows: list[dict[str, str]]) -> np.ndarray:
+    return open_scorer("onnx", network, input_size=16).score(pixels_of(data, rows))
+
+
+def logits_of(scores: np.ndarray) -> np.ndarray:
+    wide = scores.astype(np.float64)
+    return np.log(wide / (1 - wide))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def out_of_fold(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether each image is positive, and its calibrated score, from the folds' networks."""
+    calibration = trained.summary.bundle.card["calibration"]
+    rows = [row for row in table(trained.out / "split.csv") if row["side"] == "train"]
+    positive, logits = [], []
+    for fold in ("0", "1"):
+        inside = [row for row in rows if row["fold"] == fold]
+        network = (trained.place / f"fold-{int(fold) + 1}" / "network.onnx").read_bytes()
+        positive.append(is_positive(inside))
+        logits.append(logits_of(scores_of(network, trained.data, inside)))
+    both = np.concatenate(logits)
+    calibrated = (both - calibration["intercept"]) / calibration["temperature"]
+    return np.concatenate(positive), (1 / (1 + np.exp(-calibrated))).astype(np.float32)
 
 
 def test_writes_everything(trained: Trained) -> None:
-    """A training run leaves a bundle, its history and four pictures, and no temporary files."""
+    """A run leaves a bundle, its history and pictures; no working folder."""
     names = {path.relative_to(trained.out).as_posix() for path in trained.out.rglob("*.*")}
-    pictures = {f"pictures/{name}.png" for name in ("samples", "history", "confusion", "roc")}
     files = {"card.json", "model.onnx", "model.keras", "split.csv", "history.csv"}
-    assert names == files | pictures
-    assert {path.name for path in trained.out.parent.iterdir()} == {"data", "model"}
+    assert files <= names
+    assert all(name in files or name.startswith("pictures/") for name in names)
+    assert {path.name for path in trained.out.parent.iterdir()} == {"data", "model", "copy"}
     assert load_bundle(trained.out) == trained.summary.bundle
+    assert trained.summary.exit_code == 0
 
 
 def test_pictures_show_something(trained: Trained) -> None:
     """Each picture is a PNG of a readable size that isn't blank."""
-    for path in (trained.out / "pictures").iterdir():
+    pictures = list((trained.out / "pictures").iterdir())
+    assert pictures
+    for path in pictures:
         with Image.open(path) as picture:
             assert picture.format == "PNG"
             assert min(picture.size) >= 300
@@ -122,306 +175,399 @@ def test_pictures_show_something(trained: Trained) -> None:
 
 
 def test_history_has_a_row_for_each_epoch(trained: Trained) -> None:
-    """The history has loss, accuracy and AUC of both sides, and the learning rate."""
-    rows = history_of(trained.out)
-    assert [row["epoch"] for row in rows] == list(range(1, trained.summary.epochs_run + 1))
-    columns = {"loss", "accuracy", "auc", "val_loss", "val_accuracy", "val_auc", "learning_rate"}
-    assert columns <= rows[0].keys()
+    """history.csv has loss, accuracy and AUC of each epoch of each training."""
+    rows = table(trained.out / "history.csv")
+    names = ["fold-1", "fold-2", "without-bacteria", "without-virus", "final"]
+    expected = [(name, str(epoch)) for name in names for epoch in (1, 2, 3)]
+    assert [(row["training"], row["epoch"]) for row in rows] == expected
+    assert all(row["loss"] and row["accuracy"] and row["auc"] for row in rows)
+    assert all(bool(row["val_loss"]) == (row["training"] != "final") for row in rows)
+    assert trained.summary.epochs_run == trained.summary.kept_epoch == 3
 
 
 def test_progress_is_told(trained: Trained) -> None:
     """Every epoch has a line with its figures and the time left; unused files are named."""
     lines = trained.progress.splitlines()
-    epochs = [line for line in lines if line.startswith("epoch ")]
-    assert len(epochs) == trained.summary.epochs_run
-    assert all("validation loss" in line and "min left" in line for line in epochs)
-    assert "ignored 1 files that are no JPEG or PNG: NORMAL/notes.txt" in trained.progress
-    assert "set aside 1 images (unreadable): NORMAL/IM-0300-0001.jpeg" in trained.progress
-    assert "set aside 1 images (copy): NORMAL/IM-0301-0001.jpeg" in trained.progress
+    epochs = [line for line in lines if "min left" in line]
+    assert len(epochs) == 15
+    assert all(": epoch " in line and "loss" in line for line in epochs)
+    assert "no JPEG or PNG): train/NORMAL/notes.txt" in trained.progress
+    assert "set aside 1 images (unreadable): train/NORMAL/IM-0300-0001.jpeg" in trained.progress
+    assert "set aside 1 images (copy): train/NORMAL/IM-0301-0001.jpeg" in trained.progress
 
 
 def test_figures_are_printed(trained: Trained) -> None:
-    """The figures of validation and test are printed, and they are those of the card."""
+    """The main figures of each side are printed, and they are those of the card."""
     lines = {line.split()[0]: line for line in trained.printed.splitlines() if line}
     figures = trained.summary.bundle.card["figures"]
+    assert list(figures) == ["out_of_fold", "test"]
     for name in ("accuracy", "precision", "recall", "f1", "auc"):
-        for side in ("validation", "test"):
+        for side in figures:
             assert f"{figures[side][name]['value']:.4f}" in lines[name]
 
 
 def test_card_tells_the_training(trained: Trained) -> None:
-    """The card records data, split, options, epochs and versions."""
+    """The card records data, recipe, trainings and versions, and no path of this machine."""
     training = trained.summary.bundle.card["training"]
     assert training["excluded"] == {"copy": 1, "unreadable": 1}
-    assert sum(side["NORMAL"] for side in training["sides"].values()) == 40
-    assert sum(side["PNEUMONIA"] for side in training["sides"].values()) == 40
-    assert (training["seed"], training["batch_size"], training["epochs_asked"]) == (1, 8, 4)
-    assert training["best_epoch"] == trained.summary.best_epoch
-    assert training["augmentation"]["flips"] == "none"
+    assert training["sides"]["train"]["images"] == {"NORMAL": 24, "PNEUMONIA": 48}
+    assert training["sides"]["test"]["images"] == {"NORMAL": 8, "PNEUMONIA": 8}
+    assert (training["seed"], training["parts"], training["recipe"]["epochs"]) == (1, 2, 3)
+    assert training["trainings"]["final"]["images"] == 72
+    assert training["trainings"]["fold-1"]["epochs"] == 3
     assert {"tensorflow", "keras", "numpy", "python"} <= training["versions"].keys()
     assert str(trained.out.parent) not in json.dumps(trained.summary.bundle.card)
 
 
+def test_final_network_is_none_of_the_folds(trained: Trained) -> None:
+    """What is written was trained on everything, not on a part."""
+    networks = {path.parent.name: sha256(path) for path in trained.place.glob("*/network.onnx")}
+    assert len(networks) == len(set(networks.values())) == 5
+    rows = [row for row in table(trained.out / "split.csv") if row["side"] == "train"]
+    calibration = trained.summary.bundle.card["calibration"]
+    raw = scores_of((trained.place / "final" / "network.onnx").read_bytes(), trained.data, rows)
+    logits = (logits_of(raw) - calibration["intercept"]) / calibration["temperature"]
+    shipped = scores_of((trained.out / "model.onnx").read_bytes(), trained.data, rows)
+    np.testing.assert_allclose(logits_of(shipped), logits, atol=1e-3)
+
+
+def test_out_of_fold_figures_are_of_the_folds_networks(trained: Trained) -> None:
+    """Each image scored by the network that hasn't seen it gives the figures of the card."""
+    positive, scores = out_of_fold(trained)
+    figures = trained.summary.bundle.card["figures"]["out_of_fold"]
+    assert len(positive) == 72
+    assert figures["auc"]["value"] == pytest.approx(roc_auc(positive, scores), abs=1e-6)
+    predicted = scores >= np.float32(trained.summary.bundle.threshold)
+    assert figures["accuracy"]["value"] == pytest.approx((predicted == positive).mean())
+    assert trained.summary.bundle.card["calibration"]["images"] == 72
+
+
+def test_threshold_reaches_the_target(trained: Trained) -> None:
+    """At the threshold, at least 95% of the positive images are found; a little higher, fewer."""
+    positive, scores = out_of_fold(trained)
+    threshold = trained.summary.bundle.threshold
+    assert (scores[positive] >= threshold).mean() >= 0.95
+    above = np.sort(scores[scores >= threshold])
+    assert (scores[positive] > above[0]).mean() < 0.95
+    card = trained.summary.bundle.card
+    assert "at least 0.95 of the positive images" in card["threshold_rule"]
+    assert "out-of-fold" in card["threshold_rule"]
+    assert len(card["operating_curve"]) >= 2
+
+
+def test_probabilities_are_mended(trained: Trained) -> None:
+    """Calibration makes probabilities better, which equal weights of unequal classes have bent."""
+    calibration = trained.summary.bundle.card["calibration"]
+    assert (calibration["temperature"], calibration["intercept"]) != (1.0, 0.0)
+    assert calibration["after"]["brier"] < calibration["before"]["brier"]
+    assert (
+        calibration["after"]["expected_calibration_error"]
+        < calibration["before"]["expected_calibration_error"]
+    )
+
+
 def test_split_is_recorded_and_grouped(trained: Trained) -> None:
-    """Every image is in split.csv, each patient on one side."""
-    sides = {side: side_rows(trained, side) for side in ("train", "validation", "test", "excluded")}
-    assert sum(map(len, sides.values())) == 82
-    patients = [{row["patient"] for row in sides[s]} for s in ("train", "validation", "test")]
-    assert all(not (a & b) for a, b in itertools.combinations(patients, 2))
+    """Every image is in split.csv, each patient in one fold or in the test."""
+    rows = table(trained.out / "split.csv")
+    assert len(rows) == 72 + 16 + 2
+    places: dict[str, set[tuple[str, str]]] = {}
+    for row in rows:
+        if row["side"] != "excluded":
+            places.setdefault(row["patient"], set()).add((row["side"], row["fold"]))
+    assert {len(found) for found in places.values()} == {1}
+    given = {row["path"] for row in rows if row["side"] == "test"}
+    assert given == {path for path in (row["path"] for row in rows) if path.startswith("test/")}
 
 
-def test_figures_are_of_the_shipped_file(trained: Trained) -> None:
-    """Scoring the validation images with the written ONNX file gives the card's figures."""
+def test_test_folder_is_measured_only(trained: Trained) -> None:
+    """The test figures are those of the written file on the test folder; it trained nothing."""
+    rows = [row for row in table(trained.out / "split.csv") if row["side"] == "test"]
     bundle = trained.summary.bundle
-    rows = side_rows(trained, "validation")
-    truth = np.array([row["class"] == "PNEUMONIA" for row in rows])
-    scorer = open_scorer("onnx", bundle.model_bytes("onnx"), input_size=bundle.input_size)
-    scores = scorer.score(pixels_of(trained, rows))
-    figures = bundle.card["figures"]["validation"]
-    assert figures["auc"]["value"] == pytest.approx(roc_auc(truth, scores))
+    scores = scores_of(bundle.model_bytes("onnx"), trained.data, rows)
+    figures = bundle.card["figures"]["test"]
+    assert figures["auc"]["value"] == pytest.approx(roc_auc(is_positive(rows), scores))
     predicted = scores >= np.float32(bundle.threshold)
-    assert figures["accuracy"]["value"] == pytest.approx((predicted == truth).mean())
+    assert figures["accuracy"]["value"] == pytest.approx((predicted == is_positive(rows)).mean())
+    assert bundle.card["training"]["trainings"]["final"]["images"] == 72
 
 
-def test_best_epoch_is_restored(trained: Trained) -> None:
-    """The written network has the lowest validation loss of the history."""
-    bundle = trained.summary.bundle
-    rows = side_rows(trained, "validation")
-    truth = np.array([row["class"] == "PNEUMONIA" for row in rows])
-    scorer = open_scorer("tensorflow", bundle.model_bytes("tensorflow"), input_size=16)
-    scores = scorer.score(pixels_of(trained, rows)).astype(np.float64)
-    loss = -np.log(np.where(truth, scores, 1 - scores)).mean()
-    losses = [row["val_loss"] for row in history_of(trained.out)]
-    assert loss == pytest.approx(min(losses), abs=1e-4)
-    assert losses.index(min(losses)) == trained.summary.best_epoch - 1
+def test_each_group_is_left_out_once(trained: Trained) -> None:
+    """Each kind of pneumonia has an entry, measured by a network that hasn't seen it."""
+    entries = trained.summary.bundle.card["groups_left_out"]
+    assert [(entry["group"], entry["images"]) for entry in entries] == [
+        ("bacteria", 24), ("virus", 24),
+    ]  # fmt: skip
+    trainings = trained.summary.bundle.card["training"]["trainings"]
+    rows = [row for row in table(trained.out / "split.csv") if row["side"] == "train"]
+    for entry in entries:
+        name = entry["group"]
+        seen = [row for row in rows if row["fold"] != "0" and f"_{name}_" not in row["path"]]
+        assert trainings[f"without-{name}"]["images"] == len(seen)
+        group = [row for row in rows if f"_{name}_" in row["path"]]
+        others = [row for row in rows if row["fold"] == "0" and row["class"] == "NORMAL"]
+        network = (trained.place / f"without-{name}" / "network.onnx").read_bytes()
+        scores = scores_of(network, trained.data, group + others)
+        truth = is_positive(group + others)
+        assert entry["auc"] == pytest.approx(roc_auc(truth, scores), abs=1e-5)
+        assert entry["others"] == len(others)
 
 
-class Interrupting(io.StringIO):
-    """A standard error that sends a signal to this process once a text is written to it."""
+def test_another_threshold_trains_nothing(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another operating point needs no training; without a target, it is Youden's."""
+    out = trained.finished_at(tmp_path / "youden")
+    bundle = train(trained.data, out, target_sensitivity=None, **OPTIONS).bundle
+    told = capsys.readouterr().err
+    assert "going on with what an interrupted run has left" in told
+    assert "images are decoded already" in told
+    assert "epoch" not in told
+    assert sha256(out / "model.onnx") == sha256(trained.out / "model.onnx")
+    positive, scores = out_of_fold(trained)
 
-    def __init__(self, trigger: str, number: int) -> None:
-        super().__init__()
-        self.trigger = trigger
-        self.number = number
+    def merit(threshold: float) -> float:
+        return (scores[positive] >= threshold).mean() + (scores[~positive] < threshold).mean()
 
-    def write(self, text: str) -> int:
-        written = super().write(text)
-        if self.trigger and self.trigger in text:
-            self.trigger = ""
-            os.kill(os.getpid(), self.number)
-        return written
+    assert merit(bundle.threshold) == pytest.approx(max(map(merit, scores)))
+    assert "Youden" in bundle.card["threshold_rule"]
+    assert [path.name for path in tmp_path.iterdir()] == ["youden"]
+
+
+@pytest.mark.parametrize("change", ["epochs", "seed", "network", "data"])
+def test_another_run_starts_anew(
+    change: str,
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With other options or data, what an interrupted run has left is removed, and this is said."""
+    out, data, options = trained.finished_at(tmp_path / "model"), trained.data, dict(OPTIONS)
+    if change == "data":
+        data = shutil.copytree(trained.data, tmp_path / "data")
+        (data / "train" / "NORMAL" / "IM-0000-0000.jpeg").unlink()
+    else:
+        options[change] = {"epochs": 2, "seed": 2, "network": "tiny-five-block"}[change]
+
+    def begins(*_arguments: object) -> None:
+        raise BatchscanError("would train")
+
+    monkeypatch.setattr(run, "finish", begins)
+    with pytest.raises(BatchscanError, match="would train"):
+        train(data, out, **options)
+    assert "with other options or other data was here: starting anew" in capsys.readouterr().err
+    place = out.with_name(".model.training")
+    assert [path for path in place.iterdir() if path.is_dir()] == []
+
+
+def test_half_removed_trainings_are_not_used(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it removes old trainings, a run leaves nothing that is gone on from."""
+    place = trained.finished_at(tmp_path / "model").with_name(".model.training")
+    plan = json.loads((place / "plan.json").read_text())
+
+    def killed(folder: Path) -> None:
+        (folder / "network.onnx").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            workplace.begin(place, plan | {"seed": "2"})
+    workplace.begin(place, plan)
+    assert [path for path in place.iterdir() if path.is_dir()] == []
+
+
+def test_two_runs_for_one_output(trained: Trained, tmp_path: Path) -> None:
+    """While a run is at work, a second one for the same output is refused, and harms nothing."""
+    out = trained.finished_at(tmp_path / "model")
+    with workplace.open_workplace(out) as place:
+        with pytest.raises(OutputInUse, match="another training for the same --out"):
+            train(trained.data, out, **OPTIONS)
+        assert (place / "final" / "network.onnx").exists()
+
+
+def test_interruption_while_the_bundle_is_written(
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Once the training is over, a signal waits until its result is on disk."""
+    to_onnx = export.to_onnx
+
+    def interrupted(model: object) -> bytes:
+        os.kill(os.getpid(), signal.SIGINT)
+        return to_onnx(model)
+
+    monkeypatch.setattr(export, "to_onnx", interrupted)
+    out = trained.finished_at(tmp_path / "model")
+    with pytest.raises(KeyboardInterrupt):
+        train(trained.data, out, **OPTIONS)
+    assert f"in {load_bundle(out).folder}" in capsys.readouterr().out
+    assert (out / "pictures" / "roc.png").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_disagreement_leaves_no_bundle(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When ONNX and Keras score differently, there is an error and no bundle."""
+    bias = export._bias
+
+    def weird(graph: Any, layer: Any) -> list[str]:
+        if layer.name != "score":
+            return bias(graph, layer)
+        return [graph.constant(np.asarray(layer.bias, dtype=np.float32) + np.float32(0.3))]
+
+    monkeypatch.setattr(export, "_bias", weird)
+    out = trained.finished_at(tmp_path / "model")
+    with pytest.raises(BatchscanError, match="no bundle is written"):
+        train(trained.data, out, **OPTIONS)
+    assert [path.name for path in tmp_path.iterdir()] == [".model.training"]
+
+
+def interrupted_at(
+    text: str, number: int, *arguments: str | Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that gets a signal once it says a text."""
+    words = [*COMMAND, *map(str, arguments)]
+    env = os.environ | {"SIGNAL_AT": f"{int(number)} {text}"}
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+
+
+def epochs_told(text: str) -> list[str]:
+    """Return which epochs have been finished, such as "final: epoch 1/3"."""
+    return [line.rpartition(": loss")[0] for line in text.splitlines() if "min left" in line]
+
+
+def test_killed_run_goes_on(trained: Trained, tmp_path: Path) -> None:
+    """After SIGTERM and after `kill -9`, the same command ends with the same network, byte by byte.
+
+    Finished trainings are not repeated, and neither are finished epochs of the one at work.
+    """
+    out = tmp_path / "model"
+    words = ("train", trained.data, "--out", out, "--network", "tiny", "--seed", "1")
+    stopped = interrupted_at("fold-1: epoch 1/3", signal.SIGTERM, *words)
+    assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
+    assert stopped.stderr.endswith("fold-1: interrupted; run the same command again to go on\n")
+    killed = interrupted_at("fold-2: epoch 2/3", signal.SIGKILL, *words)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert epochs_told(killed.stderr)[0] == "fold-1: epoch 2/3"
+    assert not out.exists()
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", told)
+        train(trained.data, out, **OPTIONS)
+    final = [f"final: epoch {number}/3" for number in (1, 2, 3)]
+    assert epochs_told(told.getvalue()) == ["fold-2: epoch 3/3", *final]
+    assert sha256(out / "model.onnx") == sha256(trained.out / "model.onnx")
+    card, expected = load_bundle(out).card, trained.summary.bundle.card
+    assert card["figures"] == expected["figures"]
+    assert load_bundle(out).threshold == trained.summary.bundle.threshold
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def raise_interrupted(number: int, _frame: object) -> None:
     raise Interrupted(number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interruption_keeps_the_best_epoch(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C and a signal end training early; the bundle is written from the best epoch."""
-    data = write_dataset(tmp_path / "data", range(12), images_each=1)
-    told = Interrupting("epoch 2/500: loss", number)
+def assert_best_epoch_is_kept(bundle: Bundle, data: Path, kept_epoch: int) -> None:
+    """Compare the written network, without its calibration, with the lowest validation loss."""
+    rows = [row for row in table(bundle.folder / "split.csv") if row["fold"] == "0"]
+    calibration = bundle.card["calibration"]
+    scores = scores_of(bundle.model_bytes("onnx"), data, rows)
+    logits = logits_of(scores) * calibration["temperature"] + calibration["intercept"]
+    signs = np.where(is_positive(rows), 1, -1)
+    losses = [float(row["val_loss"]) for row in table(bundle.folder / "history.csv")]
+    assert np.log1p(np.exp(-signs * logits)).mean() == pytest.approx(min(losses), abs=1e-3)
+    assert losses.index(min(losses)) == kept_epoch - 1
+
+
+def test_article_recipe_keeps_the_best_epoch(tmp_path: Path) -> None:
+    """With one fold, a fifth of the patients validates, and the best epoch's network is written."""
+    data = write_dataset(tmp_path / "data", range(15), images_each=1)
+    summary = train(data, tmp_path / "model", network="tiny-five-block", epochs=4)
+    card = summary.bundle.card
+    assert list(card["figures"]) == ["validation"]
+    assert card["figures"]["validation"]["labelled"]["value"] == 6
+    assert "validation images" in card["threshold_rule"]
+    assert list(card["training"]["trainings"]) == ["fold-1"]
+    assert card["training"]["trainings"]["fold-1"]["images"] == 24
+    assert summary.epochs_run == 4
+    assert_best_epoch_is_kept(summary.bundle, data, summary.kept_epoch)
+
+
+def test_interruption_keeps_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM ends the article's training early, the run at once, with a whole bundle."""
+    write_groups(tmp_path / "data")
+    told = Interrupting(io.StringIO(), "fold-1: epoch 2/500: loss", signal.SIGTERM)
     monkeypatch.setattr(sys, "stderr", told)
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, raise_interrupted)
     try:
-        summary = train(data, tmp_path / "model", network="tiny", epochs=500, batch_size=8)
+        summary = train(
+            tmp_path / "data",
+            tmp_path / "model",
+            network="tiny-five-block",
+            epochs=500,
+            leave_out_groups=True,
+        )
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert summary.exit_code == 128 + number
+    assert (summary.exit_code, summary.interrupted) == (143, True)
     assert 2 <= summary.epochs_run < 10
-    assert f"interrupted: going on with epoch {summary.best_epoch}" in told.getvalue()
-    assert load_bundle(tmp_path / "model").card["training"]["interrupted"] is True
+    assert "fold-1: interrupted; its best epoch is kept" in told.getvalue()
+    assert "without-" not in told.getvalue()
+    assert load_bundle(tmp_path / "model") == summary.bundle
+    assert_best_epoch_is_kept(summary.bundle, tmp_path / "data", summary.kept_epoch)
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "model"}
 
 
-def test_interruption_before_the_first_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With no epoch finished, a line says that nothing is written, and nothing is."""
-    monkeypatch.setattr(callbacks.Display, "on_train_batch_end", interrupting)
-    data = write_dataset(tmp_path / "data", range(12), images_each=1)
-    with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "model", network="tiny", epochs=1)
-    assert "before the first epoch was finished: nothing is written" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+def test_command_line(tmp_path: Path) -> None:
+    """`batchscan train` prints only lines of our own; Ctrl-C ends it with a whole bundle."""
+    data = write_dataset(tmp_path / "data" / "train", range(10), images_each=1)
+    stopped = interrupted_at(
+        "fold-1: epoch 1/999: ", signal.SIGINT,
+        "train", data.parent, "--out", tmp_path / "model", "--network", "tiny-five-block",
+        "--epochs", "999",
+    )  # fmt: skip
+    assert stopped.returncode == 128 + signal.SIGINT, stopped.stderr
+    ours = (
+        "decod", "NORMAL: ", "PNEUMONIA (positive): ", "patients: ", "training tiny", "fold-1: ",
+        "measuring", "shift suite", "exporting",
+    )  # fmt: skip
+    assert [line for line in stopped.stderr.splitlines() if not line.startswith(ours)] == []
+    assert stopped.stdout.endswith(f"in {tmp_path / 'model'}\n")
+    assert load_bundle(tmp_path / "model").card["network"] == "tiny-five-block"
 
 
-def interrupting(*_arguments: object, **_named: object) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_interruption_while_weights_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A signal in the middle of a checkpoint waits for its end: weights and history agree."""
-    save = keras.Model.save_weights
-
-    def interrupted(model: object, path: Path, **options: object) -> None:
-        if path.exists():
-            interrupting()
-        save(model, path, **options)
-
-    monkeypatch.setattr(keras.Model, "save_weights", interrupted)
-    images = toy_images()
-    fitted = fit(images, CPU, tmp_path, TrainingOptions("tiny", epochs=60, batch_size=4))
-    assert fitted.exit_code == 130
-    assert fitted.best_epoch == len(fitted.history) > 1
-    assert validation_loss(fitted, images) == pytest.approx(
-        fitted.history[-1]["val_loss"], abs=1e-4
-    )
-
-
-def test_interruption_while_the_bundle_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Once the training is over, a signal waits until its result is on disk."""
-    to_onnx = export.to_onnx
-
-    def interrupted(model: object) -> bytes:
-        interrupting()
-        return to_onnx(model)
-
-    monkeypatch.setattr(export, "to_onnx", interrupted)
-    data = write_dataset(tmp_path / "data", range(12), images_each=1)
-    with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "model", network="tiny", epochs=1)
-    assert f"in {load_bundle(tmp_path / 'model').folder}" in capsys.readouterr().out
-    assert (tmp_path / "model" / "pictures" / "roc.png").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_disagreement_leaves_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When ONNX and Keras score differently, there is an error and nothing else."""
-    data = write_dataset(tmp_path / "data", range(12), images_each=1)
-    monkeypatch.setattr(export, "_bias", lambda graph, layer: [graph.constant(weird(layer))])
-    with pytest.raises(BatchscanError, match="no bundle is written"):
-        train(data, tmp_path / "model", network="tiny", epochs=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
-
-
-def weird(layer: Any) -> np.ndarray:
-    return np.asarray(layer.bias, dtype=np.float32) + np.float32(0.3)
-
-
-def test_given_sides(tmp_path: Path) -> None:
-    """Given validation and test folders are used as they are, from the folders to the pixels."""
-    sides = {"train": range(12), "val": range(20, 70), "test": range(70, 74)}
-    for side, patients in sides.items():
-        write_dataset(tmp_path / "data" / side, patients, images_each=1)
-    found = find_dataset(tmp_path / "data")
-    data = prepare(found, tmp_path, TrainingOptions("tiny"))
-    for side, folder in (("train", "train"), ("validation", "val"), ("test", "test")):
-        positions = data.split.indices(side)
-        names = [found.images[number].path for number in positions]
-        assert len(names) == 2 * len(sides[folder])
-        assert all(name.startswith(f"{folder}/") for name in names)
-        first = decode((found.root / names[0]).read_bytes(), TINY.input_size).pixels
-        np.testing.assert_array_equal(data.pixels[positions[0]], first)
-
-
-def test_augmentation_stays_out_of_the_bundle(trained: Trained) -> None:
-    """The saved network, and the one that validation sees, change no image."""
-    with zipfile.ZipFile(trained.out / "model.keras") as archive:
-        assert "Random" not in archive.read("config.json").decode()
-    images = toy_images()
-    plain = network.build(TINY)
-    wrapped = fitting._with_augmentation(plain, TrainingOptions("tiny"))
-    batch = images.pixels[..., None]
-    np.testing.assert_allclose(
-        wrapped.predict(batch, verbose=0), plain.predict(batch, verbose=0), atol=1e-6
-    )
-    wrapped.compile(loss="binary_crossentropy")
-    labels = images.labels[:, None].astype(np.float32)
-    expected = -np.log(np.abs(1 - labels - plain.predict(batch, verbose=0))).mean()
-    assert wrapped.evaluate(batch, labels, verbose=0) == pytest.approx(expected, abs=1e-4)
-
-
-def test_batches_cover_everything_in_changing_order() -> None:
-    """Each epoch has every training image once, in another order; the seed repeats the orders."""
-    count = 20
-    pixels = (
-        np.zeros((count, 2, 2), dtype=np.uint8) + np.arange(count, dtype=np.uint8)[:, None, None]
-    )
-    labels = (np.arange(count) % 2).astype(np.uint8)
-    positions = np.arange(3, count)
-    images = TrainingImages(pixels, labels, positions, positions)
-
-    def orders(seed: int) -> list[list[int]]:
-        batches = Batches(images, positions, 8, seed)
-        epochs = []
-        for _ in range(3):
-            pairs = [batches[number] for number in range(len(batches))]
-            assert [batch.shape for batch, _ in pairs] == [(8, 2, 2, 1), (8, 2, 2, 1), (1, 2, 2, 1)]
-            seen = np.concatenate([batch[:, 0, 0, 0] for batch, _ in pairs])
-            truth = np.concatenate([label[:, 0] for _, label in pairs])
-            np.testing.assert_array_equal(truth, seen % 2)
-            epochs.append([int(value) for value in seen])
-            batches.on_epoch_end()
-        return epochs
-
-    first = orders(seed=1)
-    assert all(sorted(epoch) == list(range(3, count)) for epoch in first)
-    assert first[0] != first[1] != first[2]
-    assert orders(seed=1) == first
-    assert orders(seed=2) != first
-
-
-def toy_images() -> TrainingImages:
-    """16 images to train on and 8 to validate, dark and bright in turn."""
-    random = np.random.default_rng(0)
-    labels = (np.arange(24) % 2).astype(np.uint8)
-    pixels = random.integers(0, 128, (24, 16, 16)) + 100 * labels[:, None, None]
-    return TrainingImages(pixels.astype(np.uint8), labels, np.arange(16), np.arange(16, 24))
-
-
-def validation_loss(fitted: Fitted, images: TrainingImages) -> float:
-    batch = images.pixels[images.validation][..., None]
-    scores = fitted.model.predict(batch, verbose=0)[:, 0].astype(np.float64)
-    truth = images.labels[images.validation]
-    return float(-np.log(np.where(truth, scores, 1 - scores)).mean())
-
-
-def test_stops_early_and_goes_back(tmp_path: Path) -> None:
-    """When validation only gets worse, the rate falls, training stops, and the best is kept.
-
-    The validation labels are turned round: the better the network learns, the worse they fit.
-    """
-    images = toy_images()
-    images.labels[images.validation] = 1 - images.labels[images.validation]
-    fitted = fit(images, CPU, tmp_path, TrainingOptions("tiny", epochs=60, batch_size=8))
-    losses = [row["val_loss"] for row in fitted.history]
-    assert len(losses) < 60
-    assert fitted.best_epoch == len(losses) - fitting.STOP_AFTER == 1 + losses.index(min(losses))
-    rates = [row["learning_rate"] for row in fitted.history]
-    assert rates[-1] <= rates[0] * fitting.SLOW_DOWN_BY * 1.001
-    loss = validation_loss(fitted, images)
-    assert loss == pytest.approx(min(losses), abs=1e-4)
-    assert loss < losses[-1] - 0.001
-
-
-def test_seed_repeats_a_run(tmp_path: Path) -> None:
-    """The same seed gives nearly the same losses, another seed others."""
-
-    def losses(seed: int, name: str) -> list[float]:
-        folder = tmp_path / name
-        folder.mkdir()
-        options = TrainingOptions("tiny", epochs=1, batch_size=4, seed=seed)
-        return [row["loss"] for row in fit(toy_images(), CPU, folder, options).history]
-
-    first = losses(1, "first")
-    assert losses(1, "again") == pytest.approx(first, rel=1e-3)
-    assert losses(2, "other") != pytest.approx(first, rel=1e-2)
-
-
-def test_mixed_precision_trains_and_exports_float32(tmp_path: Path) -> None:
-    """What a GPU uses, float16 inside with a scaled loss, gives a finite float32 network."""
-    options = TrainingOptions("tiny", epochs=2, batch_size=8)
-    fitted = fit(toy_images(), Device("CPU", "mixed_float16"), tmp_path, options)
-    assert {layer.compute_dtype for layer in fitted.model.layers} == {"float32"}
-    assert all(np.isfinite(weight).all() for weight in fitted.model.get_weights())
-    assert all(np.isfinite(row["val_loss"]) for row in fitted.history)
+def test_three_classes_to_the_end(tmp_path: Path) -> None:
+    """Three class folders give a network of three scores, which a scan writes as columns."""
+    data = write_dataset(tmp_path / "data", range(8), classes=THREE)
+    bundle = train(data, tmp_path / "model", network="tiny", epochs=1).bundle
+    assert bundle.classes == THREE
+    assert bundle.threshold is None
+    figures = bundle.card["figures"]["out_of_fold"]
+    assert {"accuracy", "macro_auc"} <= figures.keys()
+    assert bundle.card["calibration"]["intercept"] == 0
+    out = tmp_path / "results.parquet"
+    done = subprocess.run(
+        [*COMMAND, "run", data, "--out", out, "--model", tmp_path / "model", "--workers", "0"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = pq.read_table(out).to_pandas()
+    scores = found[["score_NORMAL", "score_BACTERIA", "score_VIRUS"]].to_numpy()
+    assert len(found) == 48
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+    assert list(found["prediction"]) == [THREE[place] for place in scores.argmax(axis=1)]
+    first = data / found["path"][0]
+    scorer = open_scorer("onnx", bundle.model_bytes("onnx"), input_size=16, class_count=3)
+    expected = scorer.score(decode(first.read_bytes(), 16).pixels[None])
+    np.testing.assert_allclose(scores[0], expected[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -432,25 +578,28 @@ def test_mixed_precision_trains_and_exports_float32(tmp_path: Path) -> None:
         ({"batch_size": 0}, "expected batch_size from 1"),
         ({"seed": -1}, "expected seed from 0"),
         ({"workers": 0}, "expected workers from 1"),
+        ({"folds": 0}, "expected folds from 1"),
         ({"name": "two\nlines"}, "expected a name"),
-        ({"validation_fraction": 0.0}, "expected validation_fraction above 0"),
-        ({"test_fraction": 0.9}, "expected test_fraction from 0, below 1"),
+        ({"target_sensitivity": 1.0}, "expected target_sensitivity between 0 and 1"),
+        ({"network": "five-block", "folds": 3}, "expected folds 1 for five-block"),
     ],
 )
-def test_bad_options(tmp_path: Path, options: dict[str, object], message: str) -> None:
+def test_bad_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     """An option that cannot work is refused before anything is read."""
     with pytest.raises(UsageError, match=message):
         train(tmp_path / "nowhere", tmp_path / "model", **options)
 
 
 def test_problems_are_found_before_the_work(tmp_path: Path) -> None:
-    """A target with other files in it, or no data, ends the run at once and leaves nothing."""
+    """A target with other files in it, or unusable data, ends the run at once, leaving nothing."""
     write(tmp_path / "thesis" / "chapter.tex", b"years of work")
     data = write_dataset(tmp_path / "data", range(12), images_each=1)
     with pytest.raises(BundleError, match="choose a folder"):
         train(data, tmp_path / "thesis", network="tiny")
     with pytest.raises(DatasetError, match="found no folder"):
         train(tmp_path / "nowhere", tmp_path / "model", network="tiny")
+    with pytest.raises(DatasetError, match="13 or more patients"):
+        train(data, tmp_path / "model", network="tiny", folds=13)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "thesis"]
 
 
@@ -466,14 +615,19 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         train(tmp_path / "data", tmp_path / "model", network="tiny")
 
 
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "batchscan", "train", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
 def test_optional_package_is_missing(tmp_path: Path) -> None:
     """`batchscan train` where TensorFlow isn't installed: one line, exit code 2."""
     code = (
         "import sys; sys.modules['tensorflow'] = None; sys.argv = ['batchscan', *sys.argv[1:]]; "
         "from batchscan.cli import entry_point; entry_point()"
     )
-    command = [sys.executable, "-c", code, "train", tmp_path, "--out", tmp_path / "model"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    words = [sys.executable, "-c", code, "train", tmp_path, "--out", tmp_path / "model"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "pip install 'batchscan[train]'" in done.stderr
@@ -484,12 +638,32 @@ def test_unusable_data_sets(tmp_path: Path) -> None:
     write_class(tmp_path / "one-class", "NORMAL", range(3))
     write_class(tmp_path / "empty-class", "NORMAL", range(3))
     (tmp_path / "empty-class" / "PNEUMONIA").mkdir()
+    before = sorted(tmp_path.rglob("*"))
     for name in ("nowhere", "one-class", "empty-class"):
-        command = [sys.executable, "-m", "batchscan", "train", tmp_path / name, "--out"]
-        done = subprocess.run([*command, tmp_path / "model"], capture_output=True, text=True)
+        done = command(tmp_path / name, "--out", tmp_path / "model")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert f"batchscan: error: {tmp_path / name}" in done.stderr
-        assert not (tmp_path / "model").exists()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--folds", "0"), "expected folds from 1 to 100, found 0"),
+        (("--folds", "many"), "'many' is not a valid integer"),
+        (("--target-sensitivity", "2"), "expected target_sensitivity between 0 and 1"),
+        (("--network", "resnet"), "expected a network of compact, five-block; found 'resnet'"),
+        (("--network", "five-block", "--folds", "5"), "expected folds 1 for five-block"),
+    ],
+)
+def test_unusable_words(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    """`batchscan train` with an option that cannot work: one line, exit code 2, nothing left."""
+    data = write_dataset(tmp_path / "data", range(3))
+    done = command(data, "--out", tmp_path / "model", *words)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("batchscan: error: ")
+    assert message in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_log_has_lines_within_a_long_epoch(
@@ -518,25 +692,3 @@ class Screen(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-def test_command_line(tmp_path: Path) -> None:
-    """`batchscan train` prints only lines of our own; a signal ends it with a whole bundle."""
-    data = write_dataset(tmp_path / "data" / "train", range(12), images_each=1)
-    command = [sys.executable, "-m", "batchscan", "train", data.parent, "--out", tmp_path / "model"]
-    process = subprocess.Popen(
-        [*command, "--epochs", "999"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if line.startswith("epoch 1/999: "):
-            process.terminate()
-    assert process.stdout is not None
-    assert f"in {tmp_path / 'model'}" in process.stdout.read()
-    assert process.wait() in (0, 128 + signal.SIGTERM)
-    ours = ("decod", "train", "validation: ", "test: ", "epoch ", "interrupted: going on", "export")
-    assert [line for line in lines if not line.startswith(ours)] == []
-    card = load_bundle(tmp_path / "model").card
-    assert (card["network"], card["training"]["interrupted"]) == ("five-block", True)

@@ -18,6 +18,7 @@ holds for both; whether that pays was measured (docs/training.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -255,17 +256,18 @@ def _smaller_and_back(images: Any, factor: int) -> Any:
 def _quantise(images: Any, scale: Any) -> Any:
     """Round the cosine transform of each 8 x 8 block to multiples of `scale` times table K.1."""
     size = images.shape[1]
-    blocks = size // 8
+    blocks = math.ceil(size / 8)
+    if missing := blocks * 8 - size:
+        images = ops.pad(images, ((0, 0), (0, missing), (0, missing), (0, 0)), mode="symmetric")
     waves = ops.convert_to_tensor(_cosines())
     table = ops.reshape(ops.convert_to_tensor(JPEG_LUMINANCE), (1, 1, 8, 1, 8))
     steps = ops.maximum(table * ops.reshape(scale, (-1, 1, 1, 1, 1)), 1.0)
-    levels = images[:, : blocks * 8, : blocks * 8, 0] * 255 - 128
-    levels = ops.reshape(levels, (-1, blocks, 8, blocks, 8))
+    levels = ops.reshape(images * 255 - 128, (-1, blocks, 8, blocks, 8))
     spectrum = _both_ways(levels, ops.transpose(waves))
     spectrum = ops.round(spectrum / steps) * steps
     levels = (_both_ways(spectrum, waves) + 128) / 255
     whole = ops.reshape(levels, (-1, blocks * 8, blocks * 8, 1))
-    return ops.clip(whole, 0, 1)
+    return ops.clip(whole[:, :size, :size], 0, 1)
 
 
 def _both_ways(blocks: Any, matrix: Any) -> Any:

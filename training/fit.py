@@ -26,6 +26,7 @@ from training.device import Device
 from training.display import Display
 from training.network import Architecture
 from training.normalization import FusedBatchNormalization
+from training.progress import say
 from training.recipe import Recipe
 
 SLOW_DOWN_AFTER = 2  # epochs without a better one
@@ -85,9 +86,8 @@ def fit(training: Training, images: TrainingImages, device: Device, folder: Path
     )
     recipe = training.recipe
     model = _with_augmentation(trainable, training)
-    _compile(
-        model, images.classes, recipe, device, math.ceil(len(images.train) / recipe.batch_size)
-    )
+    steps = math.ceil(len(images.train) / recipe.batch_size)
+    _compile(model, images.classes, recipe, device, steps)
     others = _callbacks(recipe)
     checkpoint = Checkpoint(folder, others, keep_best=recipe.keep == "best")
     ended = _has_ended(checkpoint.history, recipe)
@@ -117,7 +117,7 @@ def _run(
     validation = Batches(images, images.validation, recipe.batch_size)
     display = Display(training.name, recipe.epochs, len(batches), len(validation))
     try:
-        with as_interrupted(lambda _number: None):  # not the end of the command: no last words
+        with as_interrupted(lambda _number: None):  # the words follow below
             model.fit(
                 batches,
                 validation_data=validation if len(images.validation) else None,
@@ -129,7 +129,9 @@ def _run(
             )
     except (KeyboardInterrupt, Interrupted) as stop:
         if not (training.ends_early and recipe.keep == "best" and checkpoint.history):
+            say(f"{training.name}: interrupted; run the same command again to go on")
             raise
+        say(f"{training.name}: interrupted; its best epoch is kept")
         forget_signals()
         return stop.exit_code if isinstance(stop, Interrupted) else CTRL_C
     finally:
