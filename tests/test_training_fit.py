@@ -278,7 +278,7 @@ def test_interruption_is_passed_on(
 
 def test_mixed_precision_trains_and_exports_float32(tmp_path: Path) -> None:
     """What a GPU uses, float16 inside with a scaled loss, gives a finite float32 network."""
-    task = training(TINY, replace(LAST, epochs=2))
+    task = training(TINY, replace(LAST, epochs=2, changes=()))
     fitted = fit(task, toy_images(), Device("CPU", "mixed_float16"), tmp_path)
     assert {layer.compute_dtype for layer in fitted.model.layers} == {"float32"}
     assert all(np.isfinite(weight).all() for weight in fitted.model.get_weights())
@@ -288,7 +288,9 @@ def test_mixed_precision_trains_and_exports_float32(tmp_path: Path) -> None:
 def test_kept_network_is_plain_keras(tmp_path: Path) -> None:
     """The kept network has Keras' own layers only, no optimizer, and loads in safe mode."""
     images = toy_images()
-    fitted = fit(training(TINY, replace(LAST, epochs=1)), images, CPU, tmp_path / "fit")
+    fitted = fit(
+        training(TINY, replace(LAST, epochs=1, changes=("flip",))), images, CPU, tmp_path / "fit"
+    )
     assert {type(layer).__module__.split(".")[0] for layer in fitted.model.layers} == {"keras"}
     kinds = {type(layer).__name__ for layer in fitted.model.layers}
     assert "BatchNormalization" in kinds
