@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +71,58 @@ class Fitted:
 
 
 def fit(training: Training, images: TrainingImages, device: Device, folder: Path) -> Fitted:
-    """Train, and return the network. Its state after each epoch goes into `folder`.
+    """Train, let it settle if the recipe says so, and return the network.
 
-    A state that is there already is gone on from: the result is the same as without the
-    interruption. The same seed gives the same weights on the same machine with the same packages
-    and number of threads; elsewhere sums are rounded in another order.
+    The state after each epoch goes into `folder`. A state that is there already is gone on from:
+    the result is the same as without the interruption. The same seed gives the same weights on the
+    same machine with the same packages and number of threads; elsewhere sums are rounded in another
+    order.
 
     In the first epoch, Ctrl-C or a signal is always passed on. Raises `BatchscanError` when the
     loss isn't a number.
     """
+    fitted = _fit(training, images, device, folder)
+    if not training.recipe.settling or fitted.interrupted:
+        return fitted
+    return settle(training, fitted, images, device, folder / "settling")
+
+
+def settle(
+    training: Training, fitted: Fitted, images: TrainingImages, device: Device, folder: Path
+) -> Fitted:
+    """Go on from a network with images that stay where they are; see `Recipe`."""
+    recipe = training.recipe
+    settling = replace(
+        training,
+        name=f"{training.name}, settling",
+        recipe=replace(
+            recipe,
+            epochs=recipe.settling,
+            learning_rate=recipe.settling_rate,
+            changes=tuple(name for name in recipe.changes if name != "move"),
+        ),
+        seed=training.seed + 1,
+    )
+    settled = _fit(settling, images, device, folder, fitted.model.get_weights())
+    done = len(fitted.history)
+    later = ({**row, "epoch": row["epoch"] + done} for row in settled.history)
+    return replace(settled, history=(*fitted.history, *later), kept_epoch=done + settled.kept_epoch)
+
+
+def _fit(
+    training: Training,
+    images: TrainingImages,
+    device: Device,
+    folder: Path,
+    weights: Sequence[Any] | None = None,
+) -> Fitted:
+    """Train once, from these weights or from random ones."""
     keras.utils.set_random_seed(training.seed)
     trainable = network.build(
         training.architecture, images.classes, device.dtype, FusedBatchNormalization
     )
+    if weights is not None:
+        trainable.set_weights(weights)
     recipe = training.recipe
     model = _with_augmentation(trainable, training)
     steps = math.ceil(len(images.train) / recipe.batch_size)

@@ -37,7 +37,7 @@ class TrainingOptions:
         for name, lowest, highest in (
             ("epochs", 1, 100_000),
             ("batch_size", 1, 4096),
-            ("seed", 0, 2**31 - 1),
+            ("seed", 0, 2**31 - 2),
             ("folds", 1, 100),
             ("workers", 1, 256),
         ):

@@ -22,7 +22,10 @@ class Recipe:
     `weight_decay` that of AdamW (Loshchilov and Hutter 2019), not applied to biases and to
     normalisation; `label_smoothing` the share of the label given to the other classes (Szegedy et
     al. 2016). `balanced` weighs the images so that each class has the same sum of weights.
-    `changes` names the random changes of `training.augmentation`.
+    `changes` names the random changes of `training.augmentation`. For `settling` more epochs, at
+    `settling_rate` on a schedule of its own, images stay where they are (no "move"): every moved
+    image is interpolated, and a network that has only seen such finds untouched ones odd (Touvron
+    et al., "Fixing the train-test resolution discrepancy", 2019, settle likewise).
     """
 
     epochs: int
@@ -36,6 +39,8 @@ class Recipe:
     label_smoothing: float
     balanced: bool
     changes: tuple[str, ...]
+    settling: int = 0
+    settling_rate: float = 0.0
 
     def for_card(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
@@ -79,5 +84,7 @@ SHIFT = Recipe(
         "frame",
         "patches",
     ),
+    settling=3,
+    settling_rate=5e-4,
 )
 """Ours, for images from elsewhere; docs/training.md tells what each part brings."""
