@@ -70,17 +70,19 @@ def fold_tasks(data: PreparedData, options: TrainingOptions) -> list[Task]:
 def group_tasks(data: PreparedData) -> list[Task]:
     """Return a training without each group of a class that has several.
 
-    Held out are all images of the group, and the first fold's images of the other class. There are
-    no such trainings for more than two classes.
+    Held out are all images of the group, and the first fold's images of the other class. A name
+    that is in both classes is no group. There are no such trainings for more than two classes.
     """
     if len(data.classes) > 2:
+        say("note: groups are left out with two classes only")
         return []
     train, held_out = data.split.fold_indices(0)
     groups = np.array([group_of(Path(m.image.path).name) or "" for m in data.split.members])
     tasks = []
     for label in range(len(data.classes)):
         inside = (data.labels == label) & (data.split.fold >= 0)
-        names = sorted(set(groups[inside]) - {""})
+        elsewhere = set(groups[data.labels != label])
+        names = sorted(set(groups[inside]) - elsewhere - {""})
         for name in names if len(names) > 1 else ():
             left_out = inside & (groups == name)
             others = held_out[data.labels[held_out] != label]

@@ -56,6 +56,11 @@ class TrainingOptions:
                 f"expected folds 1 for {self.network}, whose best epoch is chosen on the images "
                 f"that validate; found {self.folds}"
             )
+        if self.recipe.keep == "best" and self.leave_out_groups:
+            raise UsageError(
+                f"leave_out_groups needs a network that keeps its last epoch; {self.network} keeps "
+                "its best one, which the left-out group would choose"
+            )
 
     @property
     def architecture(self) -> Architecture:
