@@ -11,7 +11,7 @@ the other kind, so that every image is of a group that the network has never see
     B          NORMAL2-IM, virus       IM, bacteria
 
 A fifth of the patients of the trained groups is held out; on it the threshold is chosen (Youden's
-J). `auc_held_out` is of these images, all other figures are of the unseen groups: as they are, and
+J). `epochs` are those before settling. `auc_held_out` is of these images, all other figures are of the unseen groups: as they are, and
 after each change of the shift suite at full strength, on up to 600 of them. A row is added to the
 CSV file as soon as it is known; several processes may add to one file.
 """
@@ -88,6 +88,7 @@ def variants() -> dict[str, tuple[Architecture, Recipe]]:
         "no weight decay": (COMPACT, replace(SHIFT, weight_decay=0.0)),
         "no weight averaging": (COMPACT, replace(SHIFT, averaging=0.0)),
         "no warm-up": (COMPACT, replace(SHIFT, warm_up=0.0)),
+        "no settling": (COMPACT, replace(SHIFT, settling=0)),
         "176 pixels": (replace(COMPACT, input_size=176), SHIFT),
         "128 pixels": (replace(COMPACT, input_size=128), SHIFT),
         "five-block, the article's recipe": (FIVE_BLOCK, FIVE_BLOCK.recipe),
