@@ -11,9 +11,10 @@ the other kind, so that every image is of a group that the network has never see
     B          NORMAL2-IM, virus       IM, bacteria
 
 A fifth of the patients of the trained groups is held out; on it the threshold is chosen (Youden's
-J). `epochs` are those before settling. `auc_held_out` is of these images, all other figures are of the unseen groups: as they are, and
-after each change of the shift suite at full strength, on up to 600 of them. A row is added to the
-CSV file as soon as it is known; several processes may add to one file.
+J). `epochs` are those before settling. `auc_held_out` is of these images, all other figures are of
+the unseen groups: as they are, and after each change of the shift suite at full strength, on up to
+600 of them. A row is added to the CSV file as soon as it is known; several processes may add to one
+file.
 """
 
 from __future__ import annotations
