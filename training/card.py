@@ -60,7 +60,6 @@ def training_details(
     return {
         "network": options.network,
         "intended_use": INTENDED_USE,
-        "limits": list(LIMITS),
         "training": {
             "data_sha256": data.split.fingerprint(),
             "age_group": AGE_GROUP,
@@ -91,6 +90,7 @@ def figures_details(
 ) -> dict[str, Any]:
     """Return the fields about how well the network does."""
     return {
+        "limits": [*measured.doubts, *LIMITS],
         **_operating_point(measured, options),
         "figures": {side: evaluation.for_card(found) for side, found in measured.figures.items()},
         "calibration": calibration.for_card(measured.calibration_report()),

@@ -126,6 +126,8 @@ def _fit(
     recipe = training.recipe
     model = _with_augmentation(trainable, training)
     steps = math.ceil(len(images.train) / recipe.batch_size)
+    if weights is None:
+        recipe = replace(recipe, averaging=_momentum(recipe.averaging, steps * recipe.epochs))
     _compile(model, images.classes, recipe, device, steps)
     others = _callbacks(recipe)
     checkpoint = Checkpoint(folder, others, keep_best=recipe.keep == "best")
@@ -134,6 +136,14 @@ def _fit(
     kept = _keep(model, checkpoint, recipe)
     plain = _in_float32(trainable, training.architecture, images.classes)
     return Fitted(plain, tuple(checkpoint.history), kept, exit_code)
+
+
+def _momentum(wanted: float, steps: int) -> float:
+    """Return a momentum that averages over a tenth of the steps at most.
+
+    On a small data set, a longer average would still hold much of the random weights.
+    """
+    return max(0.0, min(wanted, 1 - 10 / steps))
 
 
 def _run(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.model import open_scorer
+from batchscan.model import Scorer, open_scorer
 from batchscan.outcomes import likeliest, predicted_positive
 from training import evaluation, export
 from training.calibration import (
@@ -29,6 +29,7 @@ from training.prepare import PreparedData
 from training.shift_report import ShiftReport, shift_report
 
 PARITY_IMAGES = 256
+MARGIN = 0.1  # of accuracy: more is no chance on a data set that can be trained on
 OUT_OF_FOLD = "out_of_fold"
 VALIDATION = "validation"
 
@@ -40,7 +41,8 @@ class Measured:
     """What the networks of the folds say of images that they weren't trained on, calibrated.
 
     `side` is `out_of_fold`, or `validation` where there is one fold only. `scored` has labels and
-    calibrated scores of that side and, if the data set gives one, of `test`.
+    calibrated scores of that side and, if the data set gives one, of `test`. `doubts` are reasons
+    not to rely on all this.
     """
 
     side: str
@@ -51,6 +53,7 @@ class Measured:
     figures: Mapping[str, evaluation.Figures]
     shift: ShiftReport
     groups: Mapping[str, GroupFigures]
+    doubts: tuple[str, ...] = ()
 
     def predicted(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the class that calibrated scores (N,) or (N, C) predict, int64 (N,)."""
@@ -125,6 +128,38 @@ def export_network(network: Any, data: PreparedData, options: TrainingOptions) -
     return Exported(files, parity, len(sample))
 
 
+def doubts(
+    measured: Measured, exported: Exported, data: PreparedData, options: TrainingOptions
+) -> tuple[str, ...]:
+    """Return what speaks against the figures: a network unlike those that they were measured with.
+
+    Calibration and threshold come from the folds' networks. The exported one should do on its own
+    training images at least nearly as well as they do on images they have never seen.
+    """
+    positions = np.flatnonzero(data.split.fold >= 0)
+    scores = score(_open(exported, data, options), data.pixels, positions)
+    own = float((measured.predicted(scores) == data.labels[positions]).mean())
+    labels, held_out = measured.scored[measured.side]
+    expected = float((measured.predicted(held_out) == labels).mean())
+    if own >= expected - MARGIN:
+        return ()
+    return (
+        f"The network that is written gets {own:.1%} of its own training images right, the folds' "
+        f"networks {expected:.1%} of images that they have not seen: its figures and its threshold "
+        "cannot be relied on. Train longer, or on more images.",
+    )
+
+
+def _open(exported: Exported, data: PreparedData, options: TrainingOptions) -> Scorer:
+    return open_scorer(
+        "onnx",
+        exported.files["model.onnx"],
+        input_size=options.architecture.input_size,
+        class_count=len(data.classes),
+        threads=options.threads,
+    )
+
+
 def measure_test(
     measured: Measured, exported: Exported, data: PreparedData, options: TrainingOptions
 ) -> Measured:
@@ -132,14 +167,10 @@ def measure_test(
     positions = data.split.indices(TEST)
     if not len(positions):
         return measured
-    scorer = open_scorer(
-        "onnx",
-        exported.files["model.onnx"],
-        input_size=options.architecture.input_size,
-        class_count=len(data.classes),
-        threads=options.threads,
+    labels, scores = (
+        data.labels[positions],
+        score(_open(exported, data, options), data.pixels, positions),
     )
-    labels, scores = data.labels[positions], score(scorer, data.pixels, positions)
     found = evaluation.evaluate(labels, scores, measured.threshold, data.classes)
     return replace(
         measured,

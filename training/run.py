@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchscan.bundle import Bundle, refuse_unless_replaceable
@@ -111,7 +111,7 @@ def _train(
         folds, groups, kept = _train_all(data, device, place, options, side_by_side)
         from training.bundle_folder import write_folder
         from training.export import from_keras
-        from training.outcome import calibrate, export_network, measure, measure_test
+        from training.outcome import calibrate, doubts, export_network, measure, measure_test
 
         say("measuring the networks on the images that they were not trained on")
         measured = measure(folds, groups, data, options)
@@ -121,6 +121,9 @@ def _train(
             calibrate(network, measured.calibration)
             exported = export_network(network, data, options)
             measured = measure_test(measured, exported, data, options)
+            measured = replace(measured, doubts=doubts(measured, exported, data, options))
+            for doubt in measured.doubts:
+                say(f"warning: {doubt}")
             seconds = time.monotonic() - started
             trainings = [*folds, *groups, *([] if kept in folds else [kept])]
             bundle = write_folder(
