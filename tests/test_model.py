@@ -32,8 +32,8 @@ def default() -> Scorer:
     return open_scorer("onnx", bundle.model_bytes("onnx"), input_size=bundle.input_size)
 
 
-def noise(count: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (count, 150, 150), dtype=np.uint8)
+def noise(count: int, seed: int = 0, size: int = 150) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size), dtype=np.uint8)
 
 
 def bits(scores: NDArray[np.float32]) -> list[int]:
@@ -85,7 +85,7 @@ def test_score_is_independent_of_its_batch(tiny: Scorer, chosen: list[int]) -> N
 def test_score_of_the_shipped_network_is_independent_of_its_batch(default: Scorer) -> None:
     """The same holds for the network that the package ships, in shuffled and partial batches."""
     rng = np.random.default_rng(1)
-    images = noise(BATCH + 8)
+    images = noise(BATCH + 8, size=default.input_size)
     images[::3] = 0
     images[1::3] //= 4
     expected = bits(default.score(images))
@@ -102,7 +102,7 @@ def test_scores_of_real_images_are_independent_of_their_batch(
 ) -> None:
     """And for real X-rays: a score that is quoted can be found again from the one file."""
     files = sorted(real_images.rglob("*.jpeg"))[::4][:24]
-    images = np.stack([decode(file.read_bytes(), 150).pixels for file in files])
+    images = np.stack([decode(file.read_bytes(), default.input_size).pixels for file in files])
     expected = bits(default.score(images))
     assert bits(default.score(images[::-1])) == expected[::-1]
     assert [bits(default.score(images[n : n + 1]))[0] for n in range(0, 24, 6)] == expected[::6]
@@ -112,7 +112,7 @@ def test_two_sessions_agree(default: Scorer) -> None:
     """Another session of the same network, as in another worker, gives the same bits."""
     bundle = load_bundle()
     other = open_scorer("onnx", bundle.model_bytes("onnx"), input_size=bundle.input_size)
-    images = noise(5, seed=2)
+    images = noise(5, seed=2, size=default.input_size)
     assert bits(other.score(images)) == bits(default.score(images))
 
 
@@ -122,7 +122,7 @@ def test_threads_change_nothing(default: Scorer) -> None:
     threaded = open_scorer(
         "onnx", bundle.model_bytes("onnx"), input_size=bundle.input_size, threads=2
     )
-    images = noise(5, seed=3)
+    images = noise(5, seed=3, size=default.input_size)
     assert bits(threaded.score(images)) == bits(default.score(images))
 
 
@@ -209,7 +209,7 @@ def tensorflow_scorer() -> Scorer:
 
 def test_tensorflow_agrees_with_onnx(default: Scorer, tensorflow_scorer: Scorer) -> None:
     """Both files of the shipped bundle hold the same network, within 1e-4."""
-    images = noise(6, seed=4)
+    images = noise(6, seed=4, size=default.input_size)
     images[:3] //= 3
     scores = tensorflow_scorer.score(images)
     assert scores.dtype == np.float32
@@ -219,7 +219,7 @@ def test_tensorflow_agrees_with_onnx(default: Scorer, tensorflow_scorer: Scorer)
 
 def test_tensorflow_score_is_independent_of_its_batch(tensorflow_scorer: Scorer) -> None:
     """TensorFlow, too, gives an image the same bits in any company."""
-    images = noise(40, seed=5)
+    images = noise(40, seed=5, size=tensorflow_scorer.input_size)
     expected = bits(tensorflow_scorer.score(images))
     order = np.random.default_rng(2).permutation(40)
     assert bits(tensorflow_scorer.score(images[order])) == [expected[n] for n in order]

@@ -340,6 +340,6 @@ def test_command(tmp_path: Path, low: float, high: float, code: int) -> None:
 def test_included_bundle(labelled: Path) -> None:
     """Without DIR, the bundle that comes with the program is measured."""
     check = check_model(None, labelled)
-    assert check.comparison.side == "test"
+    assert check.comparison.side == "out_of_fold"
     assert check.overlap.by_name == 0
     assert isinstance(check.report.find("auc"), Metric)

@@ -81,11 +81,16 @@ class PowerCut(Exception):
 
 def cut_in_epoch(number: int) -> type[Display]:
     """Return a display that stops the training in the first batch of an epoch, from 0."""
+    return cut_at(f"epoch {number + 1}/")
+
+
+def cut_at(words: str) -> type[Display]:
+    """Return a display that stops the training in the first batch that it shows so."""
 
     class Cutting(Display):
         def on_train_batch_end(self, batch: int, logs: object = None) -> None:
             super().on_train_batch_end(batch, logs)
-            if f"epoch {number + 1}/" in self._shown._what:
+            if words in self._shown._what:
                 raise PowerCut
 
     return Cutting
@@ -148,11 +153,11 @@ def test_rate_rises_and_falls_and_weights_are_averages(
             steps.append([np.asarray(each) for each in self.model.trainable_variables])
 
     monkeypatch.setattr(fitting, "Display", Recording)
-    recipe = replace(LAST, epochs=5, warm_up=0.2, averaging=0.8, changes=())
+    recipe = replace(LAST, epochs=20, warm_up=0.2, averaging=0.8, changes=())
     fitted = fit(training(TINY, recipe), toy_images(), CPU, tmp_path)
     top = rates.index(max(rates))
-    assert len(rates) == 15
-    assert 1 <= top <= 3
+    assert len(rates) == 60
+    assert 10 <= top <= 13
     assert rates[top] == pytest.approx(recipe.learning_rate)
     assert rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
@@ -164,7 +169,7 @@ def test_rate_rises_and_falls_and_weights_are_averages(
     for expected, last, found in zip(averages, steps[-1], kept, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert np.abs(last - found).max() > 1e-4, "the average must differ from the last"
-    assert fitted.kept_epoch == 5
+    assert fitted.kept_epoch == 20
 
 
 def test_goes_on_as_if_nothing_had_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +195,37 @@ def test_goes_on_as_if_nothing_had_been(tmp_path: Path, monkeypatch: pytest.Monk
         for seed in (1, 2)
     ]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+def test_settles_on_images_that_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settling goes on from the kept weights, moves no image, and survives a cut bit for bit."""
+    images, task = toy_images(), training(TINY, replace(LAST, settling=2, settling_rate=1e-3))
+    changes = []
+    kept = fitting._with_augmentation
+    monkeypatch.setattr(
+        fitting,
+        "_with_augmentation",
+        lambda model, each: changes.append(each.recipe.changes) or kept(model, each),
+    )
+    whole = fit(task, images, CPU, tmp_path / "whole")
+    assert changes == [LAST.changes, tuple(name for name in LAST.changes if name != "move")]
+    assert [row["epoch"] for row in whole.history] == list(range(1, LAST.epochs + 3))
+    assert whole.kept_epoch == LAST.epochs + 2
+    for where in ("epoch 3/", "settling: epoch 2/"):
+        with monkeypatch.context() as patch:
+            patch.setattr(fitting, "Display", cut_at(where))
+            with pytest.raises(PowerCut):
+                fit(task, images, CPU, tmp_path / "cut")
+    assert_same(fit(task, images, CPU, tmp_path / "cut"), whole)
+    alone = fit(training(TINY, LAST), images, CPU, tmp_path / "alone")
+    assert alone.history[-1]["loss"] == whole.history[LAST.epochs - 1]["loss"]
+
+
+def test_short_trainings_average_over_less(tmp_path: Path) -> None:
+    """However few the steps, the moving average holds next to nothing of the random weights."""
+    recipe = replace(LAST, epochs=15, averaging=0.99, changes=())
+    fitted = fit(training(TINY, recipe), toy_images(), CPU, tmp_path)
+    assert validation_loss(fitted, toy_images()) < 0.5
 
 
 def test_best_epoch_is_kept_across_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ TINY = Compact(
         learning_rate=0.02,
         averaging=0.5,
         changes=("flip", "noise"),
+        settling=0,
     ),
 )
 TINY_FIVE_BLOCK = FiveBlock(
