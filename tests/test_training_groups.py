@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
+from tiny_bundle import tiny_onnx
 
 from batchscan.statistics import delong_interval, wilson_interval
-from training.dataset import patient_of
+from training.crossvalidation import group_tasks
+from training.dataset import LabelledImage, patient_of
 from training.groups import LeftOut, for_card, group_of, group_report, positions_of
+from training.member import TRAIN, Member
+from training.options import TrainingOptions
+from training.outcome import Exported, Measured, doubts
+from training.prepare import PreparedData
+from training.split import Split
 
 few_scores = st.lists(st.integers(0, 20).map(lambda n: n / 20), min_size=1, max_size=30).map(
     np.float32
@@ -84,3 +93,54 @@ def test_empty_groups_are_refused() -> None:
     for group in (LeftOut(1, none, some), LeftOut(1, some, none)):
         with pytest.raises(ValueError, match="virus"):
             group_report({"virus": group}, 0.5)
+
+
+def dataset_of(files: list[tuple[str, int]]) -> PreparedData:
+    """Return images with their labels, every second one held out; there is nothing to see."""
+    members = tuple(
+        Member(LabelledImage(name, label, name, None), "", TRAIN) for name, label in files
+    )
+    labels = np.array([label for _, label in files], dtype=np.uint8)
+    split = Split(("NORMAL", "PNEUMONIA"), members, np.arange(len(files)) % 2, ())
+    return PreparedData(np.zeros((len(files), 2, 2), np.uint8), labels, split, split.classes)
+
+
+def test_a_name_in_both_classes_is_no_group() -> None:
+    """Only groups of one class are left out, each from the training, whole for the validation."""
+    names = ["IM-1-1.png", "IM-2-1.png", "NORMAL2-IM-1-1.png", "NORMAL2-IM-2-1.png"]
+    sick = ["person1_virus_1.png", "person2_virus_1.png", "person3_bacteria_1.png", "IM-3-1.png"]
+    alike = dataset_of([(name, 0) for name in names] + [(name, 1) for name in sick])
+    assert [task.name for task in group_tasks(alike)] == ["without-bacteria", "without-virus"]
+    apart = dataset_of([(name, 0) for name in names] + [(name, 1) for name in sick[:3]])
+    task = group_tasks(apart)[0]
+    assert task.name == "without-IM"
+    assert not set(task.train) & {0, 1}
+    assert {0, 1} <= set(task.validation)
+
+
+@pytest.mark.parametrize(("threshold", "doubted"), [(0.5, False), (1.1, True)])
+def test_a_network_unlike_its_folds_is_doubted(threshold: float, doubted: bool) -> None:
+    """Where the written network is worse on its own images than the folds' on others, it is said.
+
+    It scores black images 0 and white ones 1; the folds' figures are perfect.
+    """
+    options = TrainingOptions(workers=1)
+    size = options.architecture.input_size
+    data = dataset_of([(f"{number}.png", number % 2) for number in range(8)])
+    white = np.ones((1, size, size), np.uint8) * 255
+    data = replace(data, pixels=data.labels[:, None, None] * white)
+    unused: Any = None
+    measured = Measured(
+        side="out_of_fold",
+        held_out=unused,
+        calibration=unused,
+        threshold=threshold,
+        scored={"out_of_fold": (data.labels, data.labels + np.float32(0.2))},
+        figures={},
+        shift=unused,
+        groups={},
+    )
+    exported = Exported({"model.onnx": tiny_onnx(size)}, 0.0, 8)
+    found = doubts(measured, exported, data, options)
+    assert bool(found) == doubted
+    assert not doubted or "gets 50.0% of its own training images right" in found[0]
