@@ -18,10 +18,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from batchscan.errors import ImageFailure, UsageError
-from batchscan.image import EXTENSIONS, SNIFF_BYTES, sniff
-
-MAX_BYTES = 1 << 30
-"""Larger files are not read: no X-ray as JPEG or PNG comes near a gibibyte."""
+from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.signature import EXTENSIONS, SNIFF_BYTES, sniff
 
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _LOOKS_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
@@ -232,17 +230,17 @@ def file_state(root: str, name: str) -> FileState | None:
         return None
 
 
-def read_image(root: str, name: str) -> tuple[bytes, FileState]:
+def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[bytes, FileState]:
     """Read a whole file, with its state at that moment; raises `ImageFailure`."""
     try:
         with open(os.path.join(root, name), "rb", buffering=0, opener=_open_at_once) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageFailure("vanished", "the file has become something else than a file")
-            if status.st_size > MAX_BYTES:
+            if status.st_size > rules.max_bytes:
                 raise ImageFailure(
                     "too_large",
-                    f"{status.st_size:,} bytes, more than the {MAX_BYTES:,} that are read",
+                    f"{status.st_size:,} bytes, more than the {rules.max_bytes:,} that are read",
                 )
             return stream.readall(), _state(status)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:

@@ -75,6 +75,7 @@ def main() -> None:
 @click.option("--runtime", default="onnx", show_default=True, help="onnx or tensorflow.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only such files (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No such files (repeatable).")
+@click.option("--score-all", is_flag=True, help="Also score what is no frontal chest X-ray.")
 @click.option("--fresh", is_flag=True, help="Forget earlier results and score everything anew.")
 @click.option(
     "--max-failures",

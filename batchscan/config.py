@@ -11,6 +11,7 @@ from typing import Any
 from batchscan.archive import Selection, check_archive, display_path
 from batchscan.errors import UsageError
 from batchscan.model import RUNTIMES
+from batchscan.rules import Rules
 
 DEFAULT_SHARD_SIZE = 256
 
@@ -54,7 +55,7 @@ class ScanConfig:
     `model` is a bundle's folder (None: the one in the package), `threshold` a probability (None:
     the bundle's; with more than two classes there is none), `workers` their number (None: what the
     machines have; 0: score in this process, without Ray), `address` a Ray cluster (None: a Ray of
-    our own on this machine).
+    our own on this machine). `score_all` also scores what would be skipped.
     """
 
     archive: Path
@@ -69,6 +70,7 @@ class ScanConfig:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     fresh: bool = False
+    score_all: bool = False
     max_failures: FailureLimit = FailureLimit()
     verbose: bool = False
 
@@ -80,6 +82,11 @@ class ScanConfig:
             raise UsageError("--workers 0 scores without Ray, so it cannot go with --address")
         check_archive(self.archive)
         _check_output(self.out)
+
+    @property
+    def rules(self) -> Rules:
+        """How images are read."""
+        return Rules(score_all=self.score_all)
 
     @property
     def selection(self) -> Selection:

@@ -76,7 +76,7 @@ class _Tally:
         self.progress.worker_ready(facts)
 
     def shard_done(self, report: ShardReport) -> None:
-        self.scored_now += report.images - report.failed
+        self.scored_now += report.images - report.failed - report.skipped
         self.progress.shard_done(report)
 
     def notice(self, text: str) -> None:
@@ -209,6 +209,7 @@ class _Scan:
             runtime=self._config.runtime,
             input_size=self._bundle.input_size,
             classes=self._bundle.classes,
+            rules=self._config.rules,
         )
         model = self._bundle.model_bytes(self._config.runtime)
         dispatch(job, model, chain([first], shards), self._tally)

@@ -18,10 +18,12 @@ def render_summary(summary: ScanSummary) -> str:
 
 def _lines(summary: ScanSummary) -> list[str]:
     counts = summary.counts
-    failed = sum(counts.failed.values())
+    failed, skipped = counts.failed.total(), counts.skipped.total()
     rate = summary.scored_now / summary.seconds if summary.seconds else 0.0
     lines = [
-        f"{counts.found:,} images: {counts.scored:,} scored, {failed:,} failed",
+        f"{counts.found:,} images: {counts.scored:,} scored, "
+        + (f"{skipped:,} skipped, " if skipped else "")
+        + f"{failed:,} failed",
         f"  this run   {summary.scored_now:,} scored in {summary.seconds:.1f} s "
         f"({rate:.0f} images/s), {summary.unchanged:,} unchanged from earlier runs",
     ]
@@ -29,9 +31,14 @@ def _lines(summary: ScanSummary) -> list[str]:
         lines.append(
             f"  dropped    {summary.dropped:,} rows of files that are gone, or left out now"
         )
-    if failed:
-        kinds = ", ".join(f"{name} {n:,}" for name, n in counts.failed.most_common())
-        lines.append(f"  failed     {kinds}")
+    for word, kinds in (
+        ("skipped", counts.skipped),
+        ("failed", counts.failed),
+        ("flagged", counts.flagged),
+    ):
+        if kinds:
+            named = ", ".join(f"{name} {n:,}" for name, n in kinds.most_common())
+            lines.append(f"  {word:10} {named}")
     lines.append(f"  model      {summary.model}; {_predicted(summary)}")
     lines += _notes(summary)
     lines.append(f"  results    {summary.out}")

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from batchscan.attributes import ATTRIBUTE_COLUMNS, NO_ATTRIBUTES, Attributes
+
 SCORED = "scored"
+SKIPPED = "skipped"
 FAILED = "failed"
 
 FAILURES = {
@@ -24,6 +27,15 @@ FAILURES = {
 }
 """Every value of the column `failure`, and what a person should do about it."""
 
+SKIPS: dict[str, str] = {}
+"""Every value of the column `skip`, and what a person should do about it."""
+
+FLAGS = {
+    "blank": "All pixels are alike: there is nothing to see.",
+    "low_resolution": "A side has less than half of the pixels that the model sees.",
+}
+"""Every value in the column `flags`, and what it means."""
+
 TRANSIENT = frozenset({"permission_denied", "vanished", "read_error"})
 """Failures that the next run tries again although the file looks unchanged."""
 
@@ -36,13 +48,23 @@ SCORE_SCHEMA = pa.schema(
         pa.field("status", pa.string(), nullable=False),
         pa.field("score", pa.float32()),
         pa.field("failure", pa.string()),
+        pa.field("skip", pa.string()),
         pa.field("error", pa.string()),
+        pa.field("flags", pa.list_(pa.string())),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("format", pa.string()),
         pa.field("bytes", pa.int64()),
         pa.field("modified", pa.timestamp("us", tz="UTC")),
         pa.field("sha256", pa.string()),
+        pa.field("modality", pa.string()),
+        pa.field("view", pa.string()),
+        pa.field("sex", pa.string()),
+        pa.field("age_years", pa.float32()),
+        pa.field("manufacturer", pa.string()),
+        pa.field("model_name", pa.string()),
+        pa.field("study_year", pa.int16()),
+        pa.field("patient_id_hmac", pa.string()),
     ]
 )
 """What a worker knows of an image: the columns of a part, for a model with two classes."""
@@ -58,7 +80,10 @@ RESULT_SCHEMA = pa.schema(
 """The columns of `results.parquet` for a model with two classes; further columns of a label file
 follow them."""
 
-DICTIONARY_COLUMNS = ("status", "prediction", "label", "failure", "format")
+DICTIONARY_COLUMNS = (
+    *("status", "prediction", "label", "failure", "skip", "format"),
+    *("modality", "view", "sex", "manufacturer", "model_name"),
+)
 """Columns of few distinct values, stored as dictionaries."""
 
 
@@ -94,21 +119,26 @@ class ScoreRow:
     status: str
     score: float | tuple[float, ...] | None = None
     failure: str | None = None
+    skip: str | None = None
     error: str | None = None
+    flags: tuple[str, ...] | None = None
     width: int | None = None
     height: int | None = None
     format: str | None = None
     bytes: int | None = None
     modified: int | None = None
     sha256: str | None = None
+    attributes: Attributes = NO_ATTRIBUTES
 
 
 def score_table(rows: Iterable[ScoreRow], classes: Sequence[str] = TWO_CLASSES) -> pa.Table:
     """Tabulate rows in the schema of a part, in ascending order of `path`."""
     ordered = sorted(rows, key=lambda row: row.path.encode())
     schema, scores = score_schema(classes), score_columns(classes)
-    columns = {
-        name: [getattr(row, name) for row in ordered] for name in schema.names if name not in scores
+    own = [name for name in schema.names if name not in (*scores, *ATTRIBUTE_COLUMNS)]
+    columns = {name: [getattr(row, name) for row in ordered] for name in own}
+    columns |= {
+        name: [getattr(row.attributes, name) for row in ordered] for name in ATTRIBUTE_COLUMNS
     }
     values = [_scores(row, len(scores)) for row in ordered]
     columns |= {name: [row[place] for row in values] for place, name in enumerate(scores)}

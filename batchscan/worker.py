@@ -17,6 +17,7 @@ from batchscan.errors import WorkerError
 from batchscan.model import Scorer, open_scorer
 from batchscan.observer import Observer, ShardReport, WorkerFacts
 from batchscan.results import part_name, write_part
+from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import TWO_CLASSES
 from batchscan.shard import Shard, score_shard
 
@@ -39,6 +40,7 @@ class Job:
     runtime: str
     input_size: int
     classes: tuple[str, ...] = TWO_CLASSES
+    rules: Rules = DEFAULT_RULES
 
 
 class ShardWorker:
@@ -72,9 +74,12 @@ class ShardWorker:
         """Score a shard and commit its part."""
         assert self._scorer is not None
         mapping = self._pool.map if self._pool else map
-        table = score_shard(self._job.root, shard, self._scorer, mapping, classes=self._job.classes)
+        job = self._job
+        table = score_shard(
+            job.root, shard, self._scorer, mapping, classes=job.classes, rules=job.rules
+        )
         self._check_archive(table)
-        commit_part(self._job, shard, table)
+        commit_part(job, shard, table)
         return _report(table)
 
     def _check_folders(self) -> None:
@@ -121,11 +126,12 @@ def committed(job: Job, shard: Shard) -> ShardReport | None:
     file = Path(job.parts, part_name(job.generation, shard.name))
     if not file.exists():
         return None
-    return _report(pq.read_table(file, columns=["failure"]))
+    return _report(pq.read_table(file, columns=["failure", "skip"]))
 
 
 def _report(part: pa.Table) -> ShardReport:
-    return ShardReport(part.num_rows, part.num_rows - part["failure"].null_count)
+    failed, skipped = (part.num_rows - part[name].null_count for name in ("failure", "skip"))
+    return ShardReport(part.num_rows, failed, skipped)
 
 
 def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:

@@ -20,7 +20,7 @@ from batchscan.observer import Observer, Progress, ShardReport
 from batchscan.pipeline import run_scan
 from batchscan.plan import taper
 from batchscan.schema import score_table
-from batchscan.shard import Shard, failed_row
+from batchscan.shard import Shard, row_without_score
 from batchscan.summary import ScanSummary
 from batchscan.worker import (
     Job,
@@ -242,7 +242,7 @@ class _Crew:
     def _give_up(self, shard: Shard) -> None:
         failure = ImageFailure("decoder_crash", "each worker that opened this image died")
         root = self._job.root
-        rows = [failed_row(name, failure, file_state(root, name)) for name in shard.images]
+        rows = [row_without_score(name, failure, file_state(root, name)) for name in shard.images]
         commit_part(self._job, shard, score_table(rows, self._job.classes))
         self._observer.shard_done(ShardReport(images=len(rows), failed=len(rows)))
 

@@ -26,6 +26,7 @@ from batchscan.archive import (
     read_image,
 )
 from batchscan.errors import ImageFailure, UsageError
+from batchscan.rules import DEFAULT_RULES
 
 JPEG = encode(picture(8, 8), "jpeg")
 
@@ -532,7 +533,7 @@ def test_device_is_not_read(tmp_path: Path) -> None:
 def test_too_large_a_file_is_not_read(tmp_path: Path) -> None:
     """A file beyond a gibibyte is refused by its size alone."""
     with (tmp_path / "x.jpg").open("wb") as stream:
-        stream.truncate(archive_module.MAX_BYTES + 1)
+        stream.truncate(DEFAULT_RULES.max_bytes + 1)
     with pytest.raises(ImageFailure, match="1,073,741,825 bytes") as caught:
         read_image(str(tmp_path), "x.jpg")
     assert caught.value.category == "too_large"

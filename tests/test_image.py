@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from batchscan import image as image_module
 from batchscan.errors import ImageFailure
-from batchscan.image import EXTENSIONS, MAX_PIXELS, SNIFF_BYTES, DecodedImage, decode, sniff
+from batchscan.image import DecodedImage, decode
+from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FAILURES
+from batchscan.signature import EXTENSIONS, SNIFF_BYTES, sniff
 
 # pytest shows warnings that the program itself keeps from the user.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
@@ -415,7 +416,7 @@ def jpeg_header(width: int, height: int) -> bytes:
     [
         png(100_000, 100_000, zlib.compress(bytes(1000))),
         png(2**31 - 1, 2**31 - 1, b""),
-        png(MAX_PIXELS + 1, 1, b""),
+        png(DEFAULT_RULES.max_pixels + 1, 1, b""),
         jpeg_header(65_500, 65_500),
     ],
     ids=["png", "largest png", "long png", "jpeg"],
@@ -424,17 +425,19 @@ def test_decompression_bomb(data: bytes) -> None:
     """A header that claims more pixels than any detector has is `too_large`, undecoded."""
     problem = failure(data)
     assert problem.category == "too_large"
-    assert f"{MAX_PIXELS:,}" in problem.reason
+    assert f"{DEFAULT_RULES.max_pixels:,}" in problem.reason
     assert problem.width is not None
     assert problem.height is not None
-    assert problem.width * problem.height > MAX_PIXELS
+    assert problem.width * problem.height > DEFAULT_RULES.max_pixels
 
 
-def test_limit_of_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_of_pixels() -> None:
     """The largest size that is allowed is decoded, one more pixel is not."""
-    monkeypatch.setattr(image_module, "MAX_PIXELS", 64 * 48)
-    decode(FILES["png"], SIZE)
-    assert failure(encode(picture(64, 49), "png")).category == "too_large"
+    rules = Rules(max_pixels=64 * 48)
+    decode(FILES["png"], SIZE, rules)
+    with pytest.raises(ImageFailure) as caught:
+        decode(encode(picture(64, 49), "png"), SIZE, rules)
+    assert caught.value.category == "too_large"
 
 
 def test_compressed_text_bomb() -> None:

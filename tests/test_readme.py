@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from batchscan.phantom import draw_archive
-from batchscan.schema import FAILURES, RESULT_SCHEMA
+from batchscan.schema import FAILURES, FLAGS, RESULT_SCHEMA, SKIPS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -203,11 +203,11 @@ def test_cluster_commands(sandbox: Path, cluster: tuple[str, dict[str, str]]) ->
 
 
 def test_every_failure_and_column_is_documented() -> None:
-    """README explains each failure category, by the code's own words, and each column."""
-    for category, advice in FAILURES.items():
-        assert f"| `{category}` | {advice} |" in README
-    for name in RESULT_SCHEMA.names:
-        assert f"`{name}`" in README
+    """README explains each failure, skip and flag, by the code's own words, and each column."""
+    for name, meaning in (FAILURES | SKIPS | FLAGS).items():
+        assert f"| `{name}` | {meaning} |" in README
+    for column in RESULT_SCHEMA.names:
+        assert f"`{column}`" in README
 
 
 def test_every_exit_code_is_documented() -> None:

@@ -126,7 +126,7 @@ def test_scored_rows(calm: Desk) -> None:
         assert row["prediction"] == ("PNEUMONIA" if score >= 0.5 else "NORMAL")
 
 
-def test_failed_rows(calm: Desk) -> None:
+def test_row_without_scores(calm: Desk) -> None:
     """A damaged file is a row with a category and a reason, not a crash and not a gap."""
     for name, category in FAILED.items():
         row, data = calm.row(name), (calm.archive / name).read_bytes()

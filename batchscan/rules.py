@@ -1,0 +1,25 @@
+"""The rules by which images are read: limits, and what to do with what should be skipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What every worker needs to know to turn files into rows alike.
+
+    Files of more than `max_bytes` are not read: no X-ray comes near a gibibyte. Images of more than
+    `max_pixels` are not decoded: the default is ten times the largest detector in use. One that
+    takes longer than `decode_seconds` is given up. `score_all` scores what would be skipped, where
+    it can be. `id_key` makes `patient_id_hmac`; None leaves that empty.
+    """
+
+    max_bytes: int = 1 << 30
+    max_pixels: int = 200_000_000
+    decode_seconds: float = 60.0
+    score_all: bool = False
+    id_key: bytes | None = None
+
+
+DEFAULT_RULES = Rules()
