@@ -38,13 +38,23 @@ COLUMNS = {
     "prediction": pa.string(),
     "label": pa.string(),
     "failure": pa.string(),
+    "skip": pa.string(),
     "error": pa.string(),
+    "flags": pa.list_(pa.string()),
     "width": pa.int32(),
     "height": pa.int32(),
     "format": pa.string(),
     "bytes": pa.int64(),
     "modified": pa.timestamp("us", tz="UTC"),
     "sha256": pa.string(),
+    "modality": pa.string(),
+    "view": pa.string(),
+    "sex": pa.string(),
+    "age_years": pa.float32(),
+    "manufacturer": pa.string(),
+    "model_name": pa.string(),
+    "study_year": pa.int16(),
+    "patient_id_hmac": pa.string(),
 }
 
 
