@@ -22,21 +22,46 @@ FAILURES = {
     "permission_denied": "batchscan may not read the file. Grant access; the next run retries it.",
     "vanished": "The file went away while the scan ran. The next run retries or drops it.",
     "read_error": "The storage failed. Check the disk or mount; the next run retries it.",
+    "changed": "The file changed while it was read. The next run retries it.",
+    "unsupported": "The encoding is one that cannot be read. Convert the file.",
+    "encrypted": "A password protects the content. Unpack it where that is allowed.",
+    "unsafe_name": "A container names a file outside of itself. Look at it with care.",
+    "container_limit": "A container holds or expands to more than is read. Unpack it first.",
     "not_finite": "The model gave no number for this image. Report it with the image's size.",
     "decoder_crash": "The file kills the worker that opens it. Look at it with care.",
+    "timeout": "Decoding takes longer than allowed. Look at it, or set --decode-seconds higher.",
 }
 """Every value of the column `failure`, and what a person should do about it."""
 
-SKIPS: dict[str, str] = {}
+SKIPS = {
+    "not_chest": "It shows another part of the body. Nothing to do.",
+    "other_modality": "It is no plain radiograph (CR or DX). Nothing to do.",
+    "lateral": "It is seen from the side; the model knows frontal images. Nothing to do.",
+    "multi_frame": "It has several frames. Export the one that should be scored.",
+    "multi_page": "It has several pages. Export the one that should be scored.",
+    "for_processing": "It holds raw detector values. Score the image made for presentation.",
+    "not_image_storage": "It is a DICOM object without pixels. Nothing to do.",
+    "dicomdir": "It is the index of a DICOM medium. Nothing to do.",
+    "colour": "It is a picture in colour, not a radiograph. Nothing to do.",
+}
 """Every value of the column `skip`, and what a person should do about it."""
 
 FLAGS = {
+    "lateral": "It is seen from the side, and scored because of --score-all.",
+    "not_chest": "It shows another part of the body, and is scored because of --score-all.",
+    "other_modality": "It is no plain radiograph, and is scored because of --score-all.",
+    "multi_frame": "Its first frame is scored, because of --score-all.",
+    "multi_page": "Its first page is scored, because of --score-all.",
+    "for_processing": "It holds raw detector values, and is scored because of --score-all.",
+    "colour": "It is a picture in colour, and is scored as grey because of --score-all.",
     "blank": "All pixels are alike: there is nothing to see.",
     "low_resolution": "A side has less than half of the pixels that the model sees.",
+    "saturated": "Nearly all pixels are black or white.",
+    "extreme_aspect": "One side is more than three times the other.",
 }
 """Every value in the column `flags`, and what it means."""
 
-TRANSIENT = frozenset({"permission_denied", "vanished", "read_error"})
+TRANSIENT = frozenset({"permission_denied", "vanished", "read_error", "changed"})
 """Failures that the next run tries again although the file looks unchanged."""
 
 TWO_CLASSES = ("negative", "positive")
