@@ -33,8 +33,8 @@ Exit codes:
   4    no image found
   5    the output is in use by another run
   6    a model is worse than its card says (the figures are printed)
-  130  interrupted by Ctrl-C (SIGINT); the same command resumes
-  143  interrupted by SIGTERM; the same command resumes
+  130  interrupted by Ctrl-C (SIGINT); the same run or train command resumes
+  143  interrupted by SIGTERM; the same run or train command resumes
 """
 
 
