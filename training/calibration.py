@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.statistics import wilson_interval
+from batchscan.statistics import Interval, bootstrap_interval, wilson_interval
 
 COLDEST, HOTTEST = 0.2, 10.0
 """Bounds of the temperature: far beyond what trained networks need, and short of where float32
@@ -32,6 +32,9 @@ METHOD = (
     "calibrated logit = (logit - intercept) / temperature, fitted by maximum likelihood with the "
     "softened targets of Platt (1999); several classes: temperature alone (Guo et al. 2017)"
 )
+
+
+Figure = Callable[[NDArray[np.uint8], NDArray[np.floating[Any]]], float]
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,15 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class CalibrationQuality:
-    """How far probabilities can be believed; lower is better for both numbers."""
+    """How far probabilities can be believed; lower is better for both numbers.
+
+    Their 95% intervals are `bootstrap_interval`'s.
+    """
 
     brier: float
+    brier_interval: Interval
     expected_calibration_error: float
+    error_interval: Interval
     bins: tuple[ReliabilityBin, ...]
 
 
@@ -152,14 +160,27 @@ def report_calibration(
 ) -> CalibrationReport:
     """Compare probabilities before and after, on labels (N,) and logits (N,) or (N, C)."""
     before, after = (
-        CalibrationQuality(
-            brier_score(labels, probabilities),
-            expected_calibration_error(labels, probabilities),
-            reliability(labels, probabilities),
-        )
+        _quality(labels, probabilities)
         for probabilities in (Calibration().apply(logits), calibration.apply(logits))
     )
     return CalibrationReport(calibration, len(labels), before, after)
+
+
+def _quality(
+    labels: NDArray[np.uint8], probabilities: NDArray[np.floating[Any]]
+) -> CalibrationQuality:
+    def of_sample(figure: Figure) -> Interval:
+        return bootstrap_interval(
+            len(labels), lambda sample: figure(labels[sample], probabilities[sample])
+        )
+
+    return CalibrationQuality(
+        brier_score(labels, probabilities),
+        of_sample(brier_score),
+        expected_calibration_error(labels, probabilities),
+        of_sample(expected_calibration_error),
+        reliability(labels, probabilities),
+    )
 
 
 def for_card(report: CalibrationReport) -> dict[str, Any]:
@@ -180,6 +201,10 @@ def _quality_for_card(quality: CalibrationQuality) -> dict[str, Any]:
     return {
         "brier": quality.brier,
         "expected_calibration_error": quality.expected_calibration_error,
+        "intervals": {
+            "brier": [round(bound, 5) for bound in quality.brier_interval],
+            "expected_calibration_error": [round(bound, 5) for bound in quality.error_interval],
+        },
         "bins": bins,
     }
 
