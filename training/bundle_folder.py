@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscan.archive import display_path
 from batchscan.bundle import Bundle, write_bundle
 from batchscan.image import PREPROCESSING
 from training import pictures
@@ -33,7 +34,6 @@ def write_folder(
     exported: Exported,
     device: Device,
     options: TrainingOptions,
-    seconds: float,
 ) -> Bundle:
     """Write the bundle to the folder `out`, then the history and the pictures into it."""
     bundle = write_bundle(
@@ -45,7 +45,7 @@ def write_folder(
         input_size=options.architecture.input_size,
         preprocessing=PREPROCESSING,
         details={
-            **training_details(options, data, trainings, device, seconds),
+            **training_details(options, data, trainings, device),
             **figures_details(measured, exported, options),
         },
     )
@@ -109,7 +109,7 @@ def _draw_mistakes(data: PreparedData, measured: Measured, path: Path) -> None:
     positions = measured.held_out.positions[worst]
     captions = [
         (
-            data.split.members[position].image.path,
+            display_path(data.split.members[position].image.path),
             f"{data.classes[labels[number]]}, given {given[number]:.3f}",
         )
         for position, number in zip(positions, worst, strict=True)

@@ -54,7 +54,6 @@ def training_details(
     data: PreparedData,
     trainings: Sequence[Finished],
     device: Device,
-    seconds: float,
 ) -> dict[str, Any]:
     """Return the fields about where the network comes from."""
     return {
@@ -79,7 +78,7 @@ def training_details(
             },
             "reproducibility": REPRODUCIBILITY,
             "device": f"{device.name}, {device.dtype}",
-            "seconds": round(seconds, 1),
+            "seconds": round(sum(row["seconds"] for each in trainings for row in each.history), 1),
             "versions": _versions(),
         },
     }
@@ -104,7 +103,8 @@ def _operating_point(measured: Measured, options: TrainingOptions) -> dict[str, 
     if measured.threshold is None:
         return {"threshold_rule": "none: the likeliest class is predicted"}
     images = "the out-of-fold images" if measured.side == OUT_OF_FOLD else "the validation images"
-    curve = operating_point.operating_curve(*measured.scored[measured.side])
+    labels, scores = measured.scored[measured.side]
+    curve = operating_point.operating_curve(labels, scores, also=[measured.threshold])
     return {
         "threshold_rule": ThresholdRule(options.target_sensitivity).words(images),
         "operating_curve": operating_point.for_card(curve),

@@ -49,6 +49,8 @@ def open_device(verbose: bool) -> Device:
     try:
         with contextlib.nullcontext() if verbose else _quiet_stderr():
             import tensorflow
+        if not verbose:  # Python's own warnings, such as on functions that are traced again.
+            tensorflow.get_logger().setLevel("ERROR")
     except ImportError as error:
         raise UsageError(
             f"training needs TensorFlow, which cannot be imported here ({error}): "

@@ -5,7 +5,6 @@ Modules that import Keras are imported within the steps, after `open_device` has
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,7 +101,6 @@ def _train(
     verbose: bool,
     side_by_side: SideBySide | None,
 ) -> TrainingSummary:
-    started = time.monotonic()
     refuse_unless_replaceable(out)
     found = find_dataset(dataset)
     with open_workplace(out) as place:
@@ -115,8 +113,8 @@ def _train(
 
         say("measuring the networks on the images that they were not trained on")
         measured = measure(folds, groups, data, options)
-        say("exporting and measuring the network; signals wait until it is written")
-        with signals_deferred():
+        say("exporting and measuring the network; from here on, signals don't stop it")
+        with signals_deferred(last_step=True):
             network = from_keras(kept.keras)
             calibrate(network, measured.calibration)
             exported = export_network(network, data, options)
@@ -124,11 +122,8 @@ def _train(
             measured = replace(measured, doubts=doubts(measured, exported, data, options))
             for doubt in measured.doubts:
                 say(f"warning: {doubt}")
-            seconds = time.monotonic() - started
             trainings = [*folds, *groups, *([] if kept in folds else [kept])]
-            bundle = write_folder(
-                out, data, trainings, kept, measured, exported, device, options, seconds
-            )
+            bundle = write_folder(out, data, trainings, kept, measured, exported, device, options)
             remove(place)
             print(f"{evaluation.render(measured.figures)}\n\nmodel bundle {bundle.name} in {out}")
     return TrainingSummary(
