@@ -394,7 +394,7 @@ def test_interruption_while_the_bundle_is_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Once the training is over, a signal waits until its result is on disk."""
+    """Once the training is over, a signal changes nothing: the result is written, the run succeeds."""
     to_onnx = export.to_onnx
 
     def interrupted(model: object) -> bytes:
@@ -403,8 +403,7 @@ def test_interruption_while_the_bundle_is_written(
 
     monkeypatch.setattr(export, "to_onnx", interrupted)
     out = trained.finished_at(tmp_path / "model")
-    with pytest.raises(KeyboardInterrupt):
-        train(trained.data, out, **OPTIONS)
+    assert train(trained.data, out, **OPTIONS).exit_code == 0
     assert f"in {load_bundle(out).folder}" in capsys.readouterr().out
     assert (out / "pictures" / "roc.png").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -550,7 +549,7 @@ def test_three_classes_to_the_end(tmp_path: Path) -> None:
     assert bundle.threshold is None
     figures = bundle.card["figures"]["out_of_fold"]
     assert {"accuracy", "macro_auc"} <= figures.keys()
-    assert bundle.card["calibration"]["intercept"] == 0
+    assert sum(bundle.card["calibration"]["intercept"]) == pytest.approx(0)
     out = tmp_path / "results.parquet"
     done = subprocess.run(
         [*COMMAND, "run", data, "--out", out, "--model", tmp_path / "model", "--workers", "0"],
