@@ -394,7 +394,7 @@ def test_interruption_while_the_bundle_is_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Once the training is over, a signal changes nothing: the result is written, the run succeeds."""
+    """After the training a signal changes nothing: the result is written, the run succeeds."""
     to_onnx = export.to_onnx
 
     def interrupted(model: object) -> bytes:
