@@ -171,6 +171,9 @@ def train(dataset: Path, out: Path, youden: bool, target_sensitivity: float, **o
     claim_training()
     from training.run import train as train_bundle
 
+    given = click.get_current_context().get_parameter_source("target_sensitivity")
+    if youden and given is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--youden and --target-sensitivity choose the threshold: give one")
     target = None if youden else target_sensitivity
 
     def side_by_side(packed: Sequence[bytes], gpus: int) -> None:

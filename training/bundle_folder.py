@@ -20,6 +20,7 @@ from training.device import Device
 from training.options import TrainingOptions
 from training.outcome import Exported, Measured, spread
 from training.prepare import PreparedData
+from training.progress import say
 
 SAMPLES = 6  # images of each class in the picture
 MISTAKES = 24  # on the contact sheet
@@ -39,18 +40,21 @@ def write_folder(
     bundle = write_bundle(
         out,
         name=options.name or f"{options.network}-{data.split.fingerprint()[:8]}",
-        files={**exported.files, "split.csv": data.split.to_csv()},
+        files={**exported.files, "split.csv": data.split.to_csv(data.ignored)},
         classes=data.classes,
         threshold=measured.threshold,
         input_size=options.architecture.input_size,
         preprocessing=PREPROCESSING,
         details={
             **training_details(options, data, trainings, device),
-            **figures_details(measured, exported, options),
+            **figures_details(measured, exported, data.classes, options),
         },
     )
     (out / "history.csv").write_text(_history(trainings))
-    _draw(out / "pictures", data, kept, measured)
+    try:
+        _draw(out / "pictures", data, kept, measured)
+    except Exception as error:  # The training is done and kept; it must not fail for a picture.
+        say(f"warning: the pictures could not all be drawn ({error})")
     return bundle
 
 

@@ -36,6 +36,9 @@ LIMITS = (
     "The figures are from the same source as the training images. Expect lower ones on images of "
     "other hospitals, devices and ages, and choose the threshold anew on labelled images of your "
     "own. Their intervals take images as independent, although some show the same patients.",
+    "Figures out of fold are those of the folds' networks, each on images it has not seen; the "
+    "network in the bundle was trained on all images. The threshold was chosen on the images that "
+    "sensitivity, specificity and accuracy were measured on, and their intervals take it as given.",
     "Width and height are squashed to a square. Files that were shrunk before, such as copies of "
     "224 x 224 pixels, have lost what their size had to tell.",
     "Near duplicates are not looked for: only images with exactly the same content are set aside.",
@@ -64,6 +67,7 @@ def training_details(
             "age_group": AGE_GROUP,
             "sides": data.split.counts(),
             "excluded": data.split.excluded(),
+            "ignored": {reason: len(paths) for reason, paths in data.ignored.items()},
             "split": "folds grouped by patient; split.csv lists every image",
             "parts": options.parts,
             "seed": options.seed,
@@ -85,7 +89,7 @@ def training_details(
 
 
 def figures_details(
-    measured: Measured, exported: Exported, options: TrainingOptions
+    measured: Measured, exported: Exported, classes: Sequence[str], options: TrainingOptions
 ) -> dict[str, Any]:
     """Return the fields about how well the network does."""
     return {
@@ -94,7 +98,7 @@ def figures_details(
         "figures": {side: evaluation.for_card(found) for side, found in measured.figures.items()},
         "calibration": calibration.for_card(measured.calibration_report()),
         "shift_suite": shift_report.for_card(measured.shift),
-        "groups_left_out": groups.for_card(measured.groups),
+        "groups_left_out": groups.for_card(measured.groups, classes),
         "parity": {"largest_difference": exported.parity, "images": exported.parity_images},
     }
 

@@ -5,11 +5,13 @@ Modules that import Keras are imported within the steps, after `open_device` has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchscan.bundle import Bundle, refuse_unless_replaceable
+from batchscan.errors import BatchscanError, UsageError
 from batchscan.version import VERSION
 from training import evaluation
 from training.crossvalidation import (
@@ -102,10 +104,20 @@ def _train(
     side_by_side: SideBySide | None,
 ) -> TrainingSummary:
     refuse_unless_replaceable(out)
+    if out.is_relative_to(dataset.resolve()):
+        raise UsageError(
+            f"{out}: expected an --out outside of the data set, found one in {dataset}, where the "
+            "bundle's pictures would be taken for images; choose another"
+        )
     found = find_dataset(dataset)
-    with open_workplace(out) as place:
+    with open_workplace(out) as place, _disk_failures(place):
         device = open_device(verbose)  # Before the long part: it may not be there.
         data = _prepare(found, device, place, options)
+        if len(data.classes) > 2:
+            say(
+                f"note: {len(data.classes)} classes, of which the likeliest is predicted: there is "
+                "no threshold, and --target-sensitivity and --youden change nothing"
+            )
         folds, groups, kept = _train_all(data, device, place, options, side_by_side)
         from training.bundle_folder import write_folder
         from training.export import from_keras
@@ -129,6 +141,18 @@ def _train(
     return TrainingSummary(
         bundle, measured.figures, len(kept.history), kept.kept_epoch, kept.exit_code
     )
+
+
+@contextlib.contextmanager
+def _disk_failures(place: Path) -> Iterator[None]:
+    """Turn failures of the disk into one line that says what to do."""
+    try:
+        yield
+    except OSError as problem:
+        raise BatchscanError(
+            f"{problem.filename or place}: {problem.strerror or problem}; put that right (make "
+            "room, for instance), then run the same command again: what is finished is kept"
+        ) from problem
 
 
 def _prepare(found: Dataset, device: Device, place: Path, options: TrainingOptions) -> PreparedData:
