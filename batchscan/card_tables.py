@@ -51,7 +51,7 @@ def calibration(value: Json) -> list[str]:
     rest = dict(value)
     before, after = rest.pop("before"), rest.pop("after")
     rows = [
-        [words(name), *(_quality(side, name) for side in (before, after))]
+        [_SHORT.get(name, words(name)), *(_quality(side, name) for side in (before, after))]
         for name in before
         if name not in ("bins", "intervals")
     ]
@@ -64,6 +64,9 @@ def _quality(side: Json, name: str) -> str:
     low, high = side.get("intervals", {}).get(name) or (None, None)
     value = f"{side[name]:.4f}"
     return value if low is None else f"{value} ({low:.4f} to {high:.4f})"
+
+
+_SHORT = {"expected_calibration_error": "calibration error"}
 
 
 def operating_curve(value: Sequence[Json]) -> list[str]:
@@ -86,12 +89,15 @@ def shift_suite(value: Json) -> list[str]:
     rest = {name: value[name] for name in value if name not in _SHIFT_TABLES}
     lines = outline(rest)
     rows = [
-        [words(name), *(_changed(value, kind, name) for kind in ("clean", "mean", "worst"))]
+        [
+            f"{words(name)}, {kind}",
+            _changed(value, kind, name),
+            value["worst_at"][name] if kind == "worst" else "",
+        ]
         for name in value["clean"]
+        for kind in ("clean", "mean", "worst")
     ]
-    for row, name in zip(rows, value["clean"], strict=True):
-        row.append(value["worst_at"][name])
-    lines += ["", *table(["", "clean", "mean", "worst", "at"], rows)]
+    lines += ["", *table(["", "value", "at"], rows)]
     for name in value["clean"]:
         lines += ["", *_by_strength(name, value["rows"])]
     return lines
