@@ -41,6 +41,12 @@ from batchscan.errors import BundleError
 from batchscan.version import VERSION
 
 COMPANIONS = frozenset({"history.csv", "pictures"})
+PICTURES = frozenset(
+    {
+        *("samples.png", "history.png", "confusion.png", "roc.png"),
+        *("calibration.png", "shift_suite.png", "mistakes.png"),
+    }
+)
 DEFAULT_FOLDER = Path(__file__).parent / "default_model"
 
 
@@ -168,6 +174,7 @@ def refuse_unless_replaceable(folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         content = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        inner = {entry.name for entry in (folder / "pictures").glob("*")} - PICTURES
     except OSError as problem:
         raise BundleError(f"{folder}: no bundle can be written there ({problem}); {advice}") from (
             problem
@@ -179,7 +186,9 @@ def refuse_unless_replaceable(folder: Path) -> None:
     if CARD not in content:
         raise BundleError(f"{folder}: expected nothing or an older bundle, found files; {advice}")
     read_card(folder / CARD)
-    if foreign := sorted(content - LISTED_FILES - COMPANIONS - {CARD}):
+    foreign = sorted(content - LISTED_FILES - COMPANIONS - {CARD})
+    if foreign or inner:
+        foreign = [*foreign, *(f"pictures/{name}" for name in sorted(inner))]
         raise BundleError(
             f"{folder}: replacing this bundle would delete {foreign[0]}, which is no part of it; "
             f"move it away, or {advice}"

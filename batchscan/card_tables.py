@@ -51,13 +51,22 @@ def calibration(value: Json) -> list[str]:
     rest = dict(value)
     before, after = rest.pop("before"), rest.pop("after")
     rows = [
-        [words(name), f"{before[name]:.4f}", f"{after[name]:.4f}"]
+        [_SHORT.get(name, words(name)), *(_quality(side, name) for side in (before, after))]
         for name in before
-        if name != "bins"
+        if name not in ("bins", "intervals")
     ]
     if "bins" in after:
         rest["reliability"] = f"{len(after['bins'])} bins, see --json"
     return [*outline(rest), "", *table(["", "before", "after"], rows)]
+
+
+def _quality(side: Json, name: str) -> str:
+    low, high = side.get("intervals", {}).get(name) or (None, None)
+    value = f"{side[name]:.4f}"
+    return value if low is None else f"{value} ({low:.4f} to {high:.4f})"
+
+
+_SHORT = {"expected_calibration_error": "calibration error"}
 
 
 def operating_curve(value: Sequence[Json]) -> list[str]:
@@ -80,18 +89,26 @@ def shift_suite(value: Json) -> list[str]:
     rest = {name: value[name] for name in value if name not in _SHIFT_TABLES}
     lines = outline(rest)
     rows = [
-        [words(name), *(share(value[kind][name]) for kind in ("clean", "mean", "worst"))]
+        [
+            f"{words(name)}, {kind}",
+            _changed(value, kind, name),
+            value["worst_at"][name] if kind == "worst" else "",
+        ]
         for name in value["clean"]
+        for kind in ("clean", "mean", "worst")
     ]
-    for row, name in zip(rows, value["clean"], strict=True):
-        row.append(value["worst_at"][name])
-    lines += ["", *table(["", "clean", "mean", "worst", "at"], rows)]
+    lines += ["", *table(["", "value", "at"], rows)]
     for name in value["clean"]:
         lines += ["", *_by_strength(name, value["rows"])]
     return lines
 
 
-_SHIFT_TABLES = ("clean", "mean", "worst", "worst_at", "rows")
+_SHIFT_TABLES = ("clean", "mean", "worst", "worst_at", "intervals", "rows")
+
+
+def _changed(value: Json, kind: str, name: str) -> str:
+    low, high = value.get("intervals", {}).get(kind, {}).get(name) or (None, None)
+    return share_with_interval(value[kind][name], low, high)
 
 
 def _by_strength(figure: str, rows: Sequence[Json]) -> list[str]:

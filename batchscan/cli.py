@@ -33,8 +33,8 @@ Exit codes:
   4    no image found
   5    the output is in use by another run
   6    a model is worse than its card says (the figures are printed)
-  130  interrupted by Ctrl-C (SIGINT); the same command resumes
-  143  interrupted by SIGTERM; the same command resumes
+  130  interrupted by Ctrl-C (SIGINT); the same run or train command resumes
+  143  interrupted by SIGTERM; the same run or train command resumes
 """
 
 
@@ -172,6 +172,9 @@ def train(dataset: Path, out: Path, youden: bool, target_sensitivity: float, **o
     claim_training()
     from training.run import train as train_bundle
 
+    given = click.get_current_context().get_parameter_source("target_sensitivity")
+    if youden and given is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--youden and --target-sensitivity choose the threshold: give one")
     target = None if youden else target_sensitivity
 
     def side_by_side(packed: Sequence[bytes], gpus: int) -> None:

@@ -6,7 +6,7 @@ All samples are taken as independent.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -110,6 +110,23 @@ def delong_interval(
     half = _quantile(confidence) * math.sqrt(variance) / (area * (1 - area))
     logit = math.log(area / (1 - area))
     return min(_expit(logit - half), area), max(_expit(logit + half), area)
+
+
+def bootstrap_interval(
+    n: int,
+    figure: Callable[[NDArray[np.int64]], float],
+    confidence: float = CONFIDENCE,
+    resamples: int = 1000,
+) -> Interval:
+    """Return the percentile bootstrap interval (Efron 1979) of a figure of `n` images.
+
+    `figure` is given the positions (n,) of a sample with replacement; the samples are the same at
+    every call.
+    """
+    random = np.random.default_rng(0)
+    found = [figure(random.integers(0, n, n)) for _ in range(resamples)]
+    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
 
 
 def _quantile(confidence: float) -> float:

@@ -12,7 +12,7 @@ the other kind, so that every image is of a group that the network has never see
 
 A fifth of the patients of the trained groups is held out; on it the threshold is chosen (Youden's
 J). `epochs` are those before settling. `auc_held_out` is of these images, all other figures are of
-the unseen groups: as they are, and after each change of the shift suite at full strength, on up to
+the unseen groups: as they are, and after each change of the shift suite at full strength, on about
 600 of them. A row is added to the CSV file as soon as it is known; several processes may add to one
 file.
 """
@@ -69,7 +69,10 @@ class Row:
 
 
 def variants() -> dict[str, tuple[Architecture, Recipe]]:
-    """Return the recipe as it is, and with one part changed at a time."""
+    """Return the recipe as it is, and with one part changed at a time.
+
+    Where nothing settles, the main phase is longer by as many epochs.
+    """
 
     def without(*names: str) -> Recipe:
         return replace(SHIFT, changes=tuple(name for name in SHIFT.changes if name not in names))
@@ -114,7 +117,7 @@ def main(dataset: Path, out: Path, only: tuple[str, ...], epochs: int, threads: 
     known = variants()
     for name in only or known:
         architecture, recipe = known[name]
-        recipe = replace(recipe, epochs=epochs)
+        recipe = replace(recipe, epochs=epochs + SHIFT.settling - recipe.settling)
         with tempfile.TemporaryDirectory(prefix="batchscan-") as place:
             data = prepare(
                 find_dataset(dataset),

@@ -278,6 +278,7 @@ def test_bundle_travels(bundle: Bundle) -> None:
 def test_replaces_older_bundle(bundle: Bundle) -> None:
     """An older bundle, its history and pictures are replaced as a whole."""
     (bundle.folder / "pictures").mkdir()
+    (bundle.folder / "pictures" / "roc.png").write_bytes(b"")
     (bundle.folder / "history.csv").write_text("epoch\n")
     newer = write_tiny_bundle(bundle.folder, size=8, seed=1)
     assert newer.digest != bundle.digest
@@ -290,6 +291,14 @@ def test_empty_folder_is_filled(tmp_path: Path) -> None:
     """A folder that was made for the bundle is used."""
     (tmp_path / "model").mkdir()
     assert write_tiny_bundle(tmp_path / "model", size=8).name == "tiny"
+
+
+def test_never_deletes_a_picture_of_others(bundle: Bundle) -> None:
+    """A file that somebody has put beside our pictures is safe."""
+    (bundle.folder / "pictures").mkdir()
+    (bundle.folder / "pictures" / "family.png").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"would delete pictures/family\.png"):
+        write_tiny_bundle(bundle.folder, size=8)
 
 
 def test_never_overwrites_other_files(bundle: Bundle, tmp_path: Path) -> None:

@@ -212,6 +212,20 @@ def test_disagreement_is_an_error() -> None:
         export.check_parity(files, images(8, 16), input_size=16, threads=1)
 
 
+def test_same_network_same_files() -> None:
+    """Both files of a network are the same bytes whenever they are written: no time is in them."""
+    network = build(TINY)
+    content = export.to_keras(network)
+    assert export.to_keras(network) == content
+    assert export.to_onnx(network) == export.to_onnx(network)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert b"date" not in archive.read("metadata.json")
+    restored = export.from_keras(content)
+    for one, other in zip(restored.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_keras_file_holds_no_optimizer() -> None:
     """The Keras file has the weights alone: about 4 bytes for each parameter."""
     model = build(FIVE_BLOCK)

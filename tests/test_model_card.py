@@ -79,8 +79,18 @@ CARD: dict[str, Any] = {
         "temperature": 1.52,
         "intercept": -0.25,
         "images": 5206,
-        "before": {"brier": 0.0312, "expected_calibration_error": 0.021, "bins": [{}, {}]},
-        "after": {"brier": 0.0298, "expected_calibration_error": 0.004, "bins": [{}, {}]},
+        "before": {
+            "brier": 0.0312,
+            "expected_calibration_error": 0.021,
+            "bins": [{}, {}],
+            "intervals": {"brier": [0.03, 0.032]},
+        },
+        "after": {
+            "brier": 0.0298,
+            "expected_calibration_error": 0.004,
+            "bins": [{}, {}],
+            "intervals": {"brier": [0.029, 0.031], "expected_calibration_error": None},
+        },
     },
     "shift_suite": {
         "images": 5206,
@@ -89,6 +99,7 @@ CARD: dict[str, Any] = {
         "mean": {"auc": 0.98, "sensitivity": 0.93},
         "worst": {"auc": 0.91, "sensitivity": 0.7},
         "worst_at": {"auc": "blur, strong", "sensitivity": "noise, strong"},
+        "intervals": {"clean": {"auc": [0.99, 0.999]}, "worst": {"auc": [0.9, 0.92]}},
         "rows": [
             {"shift": "blur", "strength": "mild", "auc": 0.99, "sensitivity": 0.94, "what": ""},
             {"shift": "blur", "strength": "strong", "auc": 0.91, "sensitivity": 0.8, "what": ""},
@@ -161,9 +172,9 @@ Calibration
   images       5,206
   reliability  2 bins, see --json
 
-                              before   after
-  brier                       0.0312  0.0298
-  expected calibration error  0.0210  0.0040
+                                        before                      after
+  brier              0.0312 (0.0300 to 0.0320)  0.0298 (0.0290 to 0.0310)
+  calibration error                     0.0210                     0.0040
 
 Operating point
   threshold  0.412346
@@ -184,9 +195,13 @@ Shift suite
   images     5,206
   threshold  0.4123
 
-               clean   mean  worst             at
-  auc          0.995  0.980  0.910   blur, strong
-  sensitivity  0.950  0.930  0.700  noise, strong
+                                       value             at
+  auc, clean          0.995 (0.990 to 0.999)
+  auc, mean                            0.980
+  auc, worst          0.910 (0.900 to 0.920)   blur, strong
+  sensitivity, clean                   0.950
+  sensitivity, mean                    0.930
+  sensitivity, worst                   0.700  noise, strong
 
   auc     mild  strong
   blur   0.990   0.910

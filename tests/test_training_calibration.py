@@ -93,14 +93,20 @@ def test_separable_classes_prove_no_certainty() -> None:
     np.testing.assert_allclose(probabilities, np.where(labels, 21 / 22, 1 / 22), rtol=1e-6)
 
 
-def test_several_classes_get_a_temperature() -> None:
-    """For three classes, logits that are 4 times too large get the temperature 4, no intercept."""
+def test_several_classes_get_temperature_and_intercepts() -> None:
+    """For three classes, logits that are 4 times too large get the temperature 4, and what was
+    added to a class is taken off again."""
     generator = np.random.default_rng(1)
     truth = generator.normal(0, 1.5, (20_000, 3))
     labels = np.argmax(truth + generator.gumbel(size=truth.shape), axis=1).astype(np.uint8)
-    found = fit_calibration(labels, truth * 4)
+    added = np.array([1.0, -3.0, 2.0])
+    found = fit_calibration(labels, truth * 4 + added)
     assert found.temperature == pytest.approx(4, rel=0.05)
-    assert found.intercept == 0
+    np.testing.assert_allclose(found.intercept, added, atol=0.1)
+    probabilities = found.apply(truth * 4 + added)
+    np.testing.assert_allclose(
+        probabilities.mean(axis=0), np.bincount(labels) / len(labels), atol=1e-3
+    )
     np.testing.assert_allclose(found.apply(truth).sum(axis=1), 1)
 
 
@@ -178,3 +184,8 @@ def test_report_says_what_was_gained() -> None:
     assert card["images"] == 5000
     assert card["temperature"] == report.calibration.temperature
     assert len(card["after"]["bins"]) == 15
+    for side, quality in (("before", report.before), ("after", report.after)):
+        low, high = card[side]["intervals"]["brier"]
+        assert low < quality.brier < high
+        low, high = card[side]["intervals"]["expected_calibration_error"]
+        assert low < high

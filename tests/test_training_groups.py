@@ -80,10 +80,10 @@ def test_report_is_json() -> None:
     report = group_report(
         {"virus": LeftOut(1, scores, scores), "IM": LeftOut(0, scores, scores)}, 0.5
     )
-    rows = json.loads(json.dumps(for_card(report), allow_nan=False))
-    assert [(row["group"], row["label"], row["right"]) for row in rows] == [
-        ("virus", 1, 0.5),
-        ("IM", 0, 0.5),
+    rows = json.loads(json.dumps(for_card(report, ("NORMAL", "PNEUMONIA")), allow_nan=False))
+    assert [(row["group"], row["class"], row["right"]) for row in rows] == [
+        ("virus", "PNEUMONIA", 0.5),
+        ("IM", "NORMAL", 0.5),
     ]
 
 
@@ -102,7 +102,7 @@ def dataset_of(files: list[tuple[str, int]]) -> PreparedData:
     )
     labels = np.array([label for _, label in files], dtype=np.uint8)
     split = Split(("NORMAL", "PNEUMONIA"), members, np.arange(len(files)) % 2, ())
-    return PreparedData(np.zeros((len(files), 2, 2), np.uint8), labels, split, split.classes)
+    return PreparedData(np.zeros((len(files), 2, 2), np.uint8), labels, split, split.classes, {})
 
 
 def test_a_name_in_both_classes_is_no_group() -> None:

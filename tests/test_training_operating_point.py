@@ -100,9 +100,11 @@ def test_rules_in_words() -> None:
 
 @given(rows=pairs)
 def test_curve_is_true(rows: list[tuple[int, np.float32]]) -> None:
-    """Each point has the rates that counting gives, within its intervals; thresholds ascend."""
+    """Each point has the rates that counting gives, within its intervals; thresholds ascend, and
+    those that are asked for are there."""
     labels, scores = arrays(rows)
-    curve = operating_curve(labels, scores)
+    curve = operating_curve(labels, scores, also=[0.625])
+    assert 0.625 in [point.threshold for point in curve]
     for point in curve:
         predicted = scores >= np.float32(point.threshold)
         assert point.sensitivity == pytest.approx(predicted[labels == 1].mean())

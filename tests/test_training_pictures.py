@@ -35,9 +35,10 @@ def test_contact_sheet(tmp_path: Path, count: int) -> None:
         assert (shown == level).sum() > 10_000
 
 
-@pytest.mark.parametrize("classes", [("NORMAL", "PNEUMONIA"), ("A", "B", "C_D", "E")])
+@pytest.mark.parametrize("classes", [("NORMAL", "PNEUMONIA"), ("A", "B", "$C_D", "$E^")])
 def test_sheets_of_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
-    """Samples and confusion matrices are drawn for two classes and for more, with empty rows."""
+    """Samples and confusion matrices are drawn for two classes and for more, with empty rows; what
+    matplotlib would take for formulas is plain text."""
     count = len(classes)
     pixels = [np.full((number % 2 + 1, 8, 8), 99, np.uint8) for number in range(count)]
     pictures.draw_samples(pixels, classes, tmp_path / "samples.png")

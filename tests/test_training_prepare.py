@@ -43,7 +43,7 @@ def test_second_run_decodes_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
     second = prepared(tmp_path / "data", tmp_path / "place")
     assert "16 images are decoded already" in capsys.readouterr().err
     np.testing.assert_array_equal(first.pixels, second.pixels)
-    assert first.split.to_csv() == second.split.to_csv()
+    assert first.split.to_csv({}) == second.split.to_csv({})
 
 
 def test_user_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,8 +63,8 @@ def test_user_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "note: the 2 images of the validation folder join training: the folds validate",
         "note: 3 file names do not tell the patient; each counts as a patient of its own, so "
         "images of one patient may stand in two folds, or on both sides",
-        "ignored 1 files or folders (hidden): train/.trash",
-        "ignored 1 files or folders (no JPEG or PNG): train/NORMAL/notes.txt",
+        "ignored 1 files or folders (hidden): train/.trash; split.csv has all",
+        "ignored 1 files or folders (no JPEG or PNG): train/NORMAL/notes.txt; split.csv has all",
         "set aside 1 images (copy): train/NORMAL/copy.jpeg; split.csv has the reasons",
         "set aside 1 images (unreadable): train/NORMAL/cut.jpeg; split.csv has the reasons",
         "NORMAL: 14 images in folds of 4 5 5, and 2 to test",

@@ -95,6 +95,11 @@ def test_report_finds_mean_and_worst() -> None:
     card = json.loads(json.dumps(for_card(report), allow_nan=False))
     assert [(row["shift"], row["strength"]) for row in card["rows"]] == list(scores)
     assert card["rows"][2]["what"] == "Gaussian of 14 of 255 grey levels"
+    for kind, figures in (("clean", report.clean), ("mean", report.mean), ("worst", report.worst)):
+        for name, value in figures.items():
+            low, high = card["intervals"][kind][name]
+            assert low <= value <= high
+    assert card["rows"][1]["intervals"]["sensitivity"] == [0.09453, 0.90547]  # Wilson's of 1 of 2
 
 
 def test_report_of_several_classes() -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from batchscan.archive import display_path
 from batchscan.errors import DatasetError
 from training.dataset import LabelledImage
 from training.folds import assign_folds
@@ -321,11 +322,12 @@ def test_table_holds_everything() -> None:
     images = [*many(), image('comma, "quote"\nline'), image("byte\udcff"), image("t", 0, 1, "test")]
     images += [image("t", 1, 0, "test")]
     split = split_of(images, failures={0: "broken"})
-    text = split.to_csv().decode("utf-8", "surrogateescape")
-    rows = list(csv.DictReader(io.StringIO(text)))
+    text = split.to_csv({"hidden": ("train/.x\udcff",)}).decode()
+    *rows, last = csv.DictReader(io.StringIO(text))
+    assert (last["path"], last["side"], last["reason"]) == ("train/.x\\xff", "ignored", "hidden")
     assert list(rows[0]) == ["path", "class", "patient", "side", "fold", "reason"]
     assert [(row["path"], row["class"], row["side"], row["fold"]) for row in rows] == [
-        (m.image.path, TWO[m.image.label], m.side, str(fold) if fold >= 0 else "")
+        (display_path(m.image.path), TWO[m.image.label], m.side, str(fold) if fold >= 0 else "")
         for m, fold in zip(split.members, split.fold, strict=True)
     ]
     assert (rows[0]["reason"], rows[0]["fold"]) == ("unreadable: broken", "")

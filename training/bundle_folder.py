@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscan.archive import display_path
 from batchscan.bundle import Bundle, write_bundle
 from batchscan.image import PREPROCESSING
 from training import pictures
@@ -19,6 +20,7 @@ from training.device import Device
 from training.options import TrainingOptions
 from training.outcome import Exported, Measured, spread
 from training.prepare import PreparedData
+from training.progress import say
 
 SAMPLES = 6  # images of each class in the picture
 MISTAKES = 24  # on the contact sheet
@@ -33,24 +35,26 @@ def write_folder(
     exported: Exported,
     device: Device,
     options: TrainingOptions,
-    seconds: float,
 ) -> Bundle:
     """Write the bundle to the folder `out`, then the history and the pictures into it."""
     bundle = write_bundle(
         out,
         name=options.name or f"{options.network}-{data.split.fingerprint()[:8]}",
-        files={**exported.files, "split.csv": data.split.to_csv()},
+        files={**exported.files, "split.csv": data.split.to_csv(data.ignored)},
         classes=data.classes,
         threshold=measured.threshold,
         input_size=options.architecture.input_size,
         preprocessing=PREPROCESSING,
         details={
-            **training_details(options, data, trainings, device, seconds),
-            **figures_details(measured, exported, options),
+            **training_details(options, data, trainings, device),
+            **figures_details(measured, exported, data.classes, options),
         },
     )
     (out / "history.csv").write_text(_history(trainings))
-    _draw(out / "pictures", data, kept, measured)
+    try:
+        _draw(out / "pictures", data, kept, measured)
+    except Exception as error:  # The training is done and kept; it must not fail for a picture.
+        say(f"warning: the pictures could not all be drawn ({error})")
     return bundle
 
 
@@ -109,7 +113,7 @@ def _draw_mistakes(data: PreparedData, measured: Measured, path: Path) -> None:
     positions = measured.held_out.positions[worst]
     captions = [
         (
-            data.split.members[position].image.path,
+            display_path(data.split.members[position].image.path),
             f"{data.classes[labels[number]]}, given {given[number]:.3f}",
         )
         for position, number in zip(positions, worst, strict=True)

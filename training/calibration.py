@@ -2,11 +2,13 @@
 
 A network that is trained until it is nearly always right says 0.999 where 0.95 would be true (Guo
 et al. 2017, "On Calibration of Modern Neural Networks"). Of the images that score 0.8, eight in ten
-should show pneumonia. Two numbers mend most of it: a temperature that divides the logits and, for
-two classes, an intercept that is taken off before. The order of scores, and so the AUC, stays.
+should show pneumonia. A few numbers mend most of it: a temperature that divides the logits and an
+intercept that is taken off before, one for each of several classes. The latter undoes what weighing
+the classes equally in training did to their frequencies. With two classes the order of scores, and
+so the AUC, stays.
 
 Fit it on scores of images that the network was not trained on. The figures after the fit are of the
-same images; with two numbers fitted to thousands of images, that flatters them little.
+same images; with a few numbers fitted to thousands of images, that flatters them little.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.statistics import wilson_interval
+from batchscan.statistics import Interval, bootstrap_interval, wilson_interval
 
 COLDEST, HOTTEST = 0.2, 10.0
 """Bounds of the temperature: far beyond what trained networks need, and short of where float32
@@ -27,23 +29,32 @@ probabilities all become 0 or 1, or one half."""
 
 BINS = 15  # as in Guo et al. 2017
 STEPS = 60  # of a bisection: 2 ** -60 of the first interval
+SCALING_STEPS = 200
+TINY = 1e-300  # keeps a logarithm finite
 
 METHOD = (
     "calibrated logit = (logit - intercept) / temperature, fitted by maximum likelihood with the "
-    "softened targets of Platt (1999); several classes: temperature alone (Guo et al. 2017)"
+    "softened targets of Platt (1999)"
 )
+
+
+Figure = Callable[[NDArray[np.uint8], NDArray[np.floating[Any]]], float]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Makes logits calibrated: (logit - intercept) / temperature. The intercept is in logits."""
+    """Makes logits calibrated: (logit - intercept) / temperature.
+
+    The intercept is in logits; for several classes there is one for each, and they sum to 0.
+    """
 
     temperature: float = 1.0
-    intercept: float = 0.0
+    intercept: float | tuple[float, ...] = 0.0
 
     def apply(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return probabilities of the same shape: (N,) of the positive class, or (N, C) of each."""
-        calibrated = (np.asarray(logits, dtype=np.float64) - self.intercept) / self.temperature
+        shifted = np.asarray(logits, dtype=np.float64) - np.asarray(self.intercept)
+        calibrated = shifted / self.temperature
         return _sigmoid(calibrated) if calibrated.ndim == 1 else _softmax(calibrated)
 
 
@@ -63,10 +74,15 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class CalibrationQuality:
-    """How far probabilities can be believed; lower is better for both numbers."""
+    """How far probabilities can be believed; lower is better for both numbers.
+
+    Their 95% intervals are `bootstrap_interval`'s.
+    """
 
     brier: float
+    brier_interval: Interval
     expected_calibration_error: float
+    error_interval: Interval
     bins: tuple[ReliabilityBin, ...]
 
 
@@ -94,7 +110,9 @@ def fit_calibration(labels: NDArray[np.uint8], logits: NDArray[np.float64]) -> C
     logits = np.asarray(logits, dtype=np.float64)
     targets = _softened(labels, logits)
     if logits.ndim == 2:
-        return Calibration(1 / _best_slope(lambda slope: _slope_excess(slope, logits, targets)))
+        slope = _best_slope(lambda slope: _slope_excess(slope, logits, targets))
+        offsets = _best_offsets(slope, logits, targets)
+        return Calibration(1 / slope, tuple((-offsets / slope).tolist()))
     positive = targets[:, 1]
 
     def excess(slope: float) -> float:
@@ -152,14 +170,27 @@ def report_calibration(
 ) -> CalibrationReport:
     """Compare probabilities before and after, on labels (N,) and logits (N,) or (N, C)."""
     before, after = (
-        CalibrationQuality(
-            brier_score(labels, probabilities),
-            expected_calibration_error(labels, probabilities),
-            reliability(labels, probabilities),
-        )
+        _quality(labels, probabilities)
         for probabilities in (Calibration().apply(logits), calibration.apply(logits))
     )
     return CalibrationReport(calibration, len(labels), before, after)
+
+
+def _quality(
+    labels: NDArray[np.uint8], probabilities: NDArray[np.floating[Any]]
+) -> CalibrationQuality:
+    def of_sample(figure: Figure) -> Interval:
+        return bootstrap_interval(
+            len(labels), lambda sample: figure(labels[sample], probabilities[sample])
+        )
+
+    return CalibrationQuality(
+        brier_score(labels, probabilities),
+        of_sample(brier_score),
+        expected_calibration_error(labels, probabilities),
+        of_sample(expected_calibration_error),
+        reliability(labels, probabilities),
+    )
 
 
 def for_card(report: CalibrationReport) -> dict[str, Any]:
@@ -180,6 +211,10 @@ def _quality_for_card(quality: CalibrationQuality) -> dict[str, Any]:
     return {
         "brier": quality.brier,
         "expected_calibration_error": quality.expected_calibration_error,
+        "intervals": {
+            "brier": [round(bound, 5) for bound in quality.brier_interval],
+            "expected_calibration_error": [round(bound, 5) for bound in quality.error_interval],
+        },
         "bins": bins,
     }
 
@@ -200,7 +235,8 @@ def _softened(labels: NDArray[np.uint8], logits: NDArray[np.float64]) -> NDArray
 
 def _slope_excess(slope: float, logits: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
     """Return the derivative of the loss with respect to the slope, for logits (N, C)."""
-    return float(np.sum((_softmax(slope * logits) - targets) * logits))
+    offsets = _best_offsets(slope, logits, targets)
+    return float(np.sum((_softmax(slope * logits + offsets) - targets) * logits))
 
 
 def _best_slope(excess: Callable[[float], float]) -> float:
@@ -214,6 +250,25 @@ def _best_offset(slope: float, logits: NDArray[np.float64], positive: NDArray[np
     low, high = -slope * logits.max() - room, -slope * logits.min() + room
     wanted = positive.sum()
     return _root(lambda offset: float(_sigmoid(slope * logits + offset).sum() - wanted), low, high)
+
+
+def _best_offsets(
+    slope: float, logits: NDArray[np.float64], targets: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the offsets (C,) at which each class's probabilities sum up to its targets.
+
+    Each step corrects every class by the factor that it is off (Darroch and Ratcliff 1972,
+    "Generalized Iterative Scaling"), which comes ever closer to the one maximum of the likelihood.
+    """
+    offsets = np.zeros(logits.shape[1])
+    wanted = targets.sum(axis=0)
+    for _ in range(SCALING_STEPS):
+        change = np.log(wanted / np.maximum(_softmax(slope * logits + offsets).sum(axis=0), TINY))
+        offsets += change
+        if np.abs(change).max() < 1e-9:
+            break
+    centred: NDArray[np.float64] = offsets - offsets.mean()
+    return centred
 
 
 def _root(rising: Callable[[float], float], low: float, high: float) -> float:

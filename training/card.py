@@ -36,6 +36,9 @@ LIMITS = (
     "The figures are from the same source as the training images. Expect lower ones on images of "
     "other hospitals, devices and ages, and choose the threshold anew on labelled images of your "
     "own. Their intervals take images as independent, although some show the same patients.",
+    "Figures out of fold are those of the folds' networks, each on images it has not seen; the "
+    "network in the bundle was trained on all images. The threshold was chosen on the images that "
+    "sensitivity, specificity and accuracy were measured on, and their intervals take it as given.",
     "Width and height are squashed to a square. Files that were shrunk before, such as copies of "
     "224 x 224 pixels, have lost what their size had to tell.",
     "Near duplicates are not looked for: only images with exactly the same content are set aside.",
@@ -54,7 +57,6 @@ def training_details(
     data: PreparedData,
     trainings: Sequence[Finished],
     device: Device,
-    seconds: float,
 ) -> dict[str, Any]:
     """Return the fields about where the network comes from."""
     return {
@@ -65,6 +67,7 @@ def training_details(
             "age_group": AGE_GROUP,
             "sides": data.split.counts(),
             "excluded": data.split.excluded(),
+            "ignored": {reason: len(paths) for reason, paths in data.ignored.items()},
             "split": "folds grouped by patient; split.csv lists every image",
             "parts": options.parts,
             "seed": options.seed,
@@ -79,14 +82,14 @@ def training_details(
             },
             "reproducibility": REPRODUCIBILITY,
             "device": f"{device.name}, {device.dtype}",
-            "seconds": round(seconds, 1),
+            "seconds": round(sum(row["seconds"] for each in trainings for row in each.history), 1),
             "versions": _versions(),
         },
     }
 
 
 def figures_details(
-    measured: Measured, exported: Exported, options: TrainingOptions
+    measured: Measured, exported: Exported, classes: Sequence[str], options: TrainingOptions
 ) -> dict[str, Any]:
     """Return the fields about how well the network does."""
     return {
@@ -95,7 +98,7 @@ def figures_details(
         "figures": {side: evaluation.for_card(found) for side, found in measured.figures.items()},
         "calibration": calibration.for_card(measured.calibration_report()),
         "shift_suite": shift_report.for_card(measured.shift),
-        "groups_left_out": groups.for_card(measured.groups),
+        "groups_left_out": groups.for_card(measured.groups, classes),
         "parity": {"largest_difference": exported.parity, "images": exported.parity_images},
     }
 
@@ -104,7 +107,8 @@ def _operating_point(measured: Measured, options: TrainingOptions) -> dict[str, 
     if measured.threshold is None:
         return {"threshold_rule": "none: the likeliest class is predicted"}
     images = "the out-of-fold images" if measured.side == OUT_OF_FOLD else "the validation images"
-    curve = operating_point.operating_curve(*measured.scored[measured.side])
+    labels, scores = measured.scored[measured.side]
+    curve = operating_point.operating_curve(labels, scores, also=[measured.threshold])
     return {
         "threshold_rule": ThresholdRule(options.target_sensitivity).words(images),
         "operating_curve": operating_point.for_card(curve),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from batchscan.errors import UsageError
+from training.progress import say
 
 _NEEDED = {"tensorflow": "TensorFlow", "onnx": "onnx", "matplotlib": "matplotlib"}
 
@@ -45,10 +46,14 @@ def open_device(verbose: bool) -> Device:
     """
     if not verbose:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        say(f"note: KERAS_BACKEND={os.environ['KERAS_BACKEND']} is not used: only TensorFlow is")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
         with contextlib.nullcontext() if verbose else _quiet_stderr():
             import tensorflow
+        if not verbose:  # Python's own warnings, such as on functions that are traced again.
+            tensorflow.get_logger().setLevel("ERROR")
     except ImportError as error:
         raise UsageError(
             f"training needs TensorFlow, which cannot be imported here ({error}): "

@@ -15,7 +15,10 @@ map adds to the logit, in logits; its mean over all places is the logit of the s
 
 from __future__ import annotations
 
+import io
+import json
 import tempfile
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -41,7 +44,24 @@ def to_keras(network: Any) -> bytes:
     with tempfile.TemporaryDirectory(prefix="batchscan-") as folder:
         path = Path(folder) / "model.keras"
         network.save(path)
-        return path.read_bytes()
+        return _without_times(path)
+
+
+def _without_times(path: Path) -> bytes:
+    """Return a zip file's content with all times set to its format's first: same in, same out."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(content, "w") as target:
+        for name in sorted(source.namelist()):
+            target.writestr(zipfile.ZipInfo(name), _untimed(name, source.read(name)))
+    return content.getvalue()
+
+
+def _untimed(name: str, content: bytes) -> bytes:
+    """Return a file of a `.keras` archive without the date that its metadata holds."""
+    if name != "metadata.json":
+        return content
+    kept = {key: value for key, value in json.loads(content).items() if key != "date_saved"}
+    return json.dumps(kept).encode()
 
 
 def from_keras(content: bytes) -> Any:

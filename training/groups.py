@@ -83,9 +83,13 @@ def group_report(left_out: Mapping[str, LeftOut], threshold: float) -> dict[str,
     return {name: _figures(name, group, threshold) for name, group in left_out.items()}
 
 
-def for_card(report: Mapping[str, GroupFigures]) -> list[dict[str, Any]]:
-    """Return a report as JSON values, one row for each group."""
-    return [{"group": name, **asdict(figures)} for name, figures in report.items()]
+def for_card(report: Mapping[str, GroupFigures], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a report as JSON values, one row for each group, with the name of its class."""
+    rows = []
+    for name, figures in report.items():
+        values = asdict(figures)
+        rows.append({"group": name, "class": classes[values.pop("label")], **values})
+    return rows
 
 
 def _figures(name: str, group: LeftOut, threshold: float) -> GroupFigures:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def signals_deferred() -> Iterator[None]:
+def signals_deferred(*, last_step: bool = False) -> Iterator[None]:
     """Hold SIGINT and SIGTERM back; the first that came is handled at the end, as usual.
 
-    Elsewhere than in the main thread, where Python handles no signals, it does nothing.
+    After the `last_step` of a command there is nothing left to interrupt: then it is dropped, and
+    the command ends as the success that it is. Elsewhere than in the main thread, where Python
+    handles no signals, it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -27,5 +29,5 @@ def signals_deferred() -> Iterator[None]:
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)
-    if came:
+    if came and not last_step:
         signal.raise_signal(came[0])

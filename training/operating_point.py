@@ -71,16 +71,18 @@ def choose_threshold(
 
 
 def operating_curve(
-    labels: NDArray[np.uint8], scores: NDArray[np.float32]
+    labels: NDArray[np.uint8], scores: NDArray[np.float32], also: Sequence[float] = ()
 ) -> tuple[OperatingPoint, ...]:
     """Return about 100 thresholds, ascending, and what each gives on labels and scores (N,).
+
+    The thresholds of `also` are among them.
 
     For each rate of `CURVE_ERRORS`: the highest threshold that misses no more of the positives, and
     the lowest that raises no more false alarms. Equal ones are shown once. Both classes must be
     there.
     """
     scores = scores.astype(np.float32)
-    thresholds = {_reaching(labels, scores, 1 - error) for error in CURVE_ERRORS}
+    thresholds = {*also, *(_reaching(labels, scores, 1 - error) for error in CURVE_ERRORS)}
     thresholds |= {_sparing(labels, scores, 1 - error) for error in CURVE_ERRORS}
     return tuple(_point(labels, scores, threshold) for threshold in sorted(thresholds))
 

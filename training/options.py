@@ -45,7 +45,9 @@ class TrainingOptions:
             if value is not None and not lowest <= value <= highest:
                 raise UsageError(f"expected {name} from {lowest} to {highest}, found {value}")
         if self.name is not None and not (0 < len(self.name) <= 100 and self.name.isprintable()):
-            raise UsageError(f"expected a name of 1 to 100 characters, found {self.name!r}")
+            raise UsageError(
+                f"expected a name of 1 to 100 printable characters, found {self.name!r}"
+            )
         if self.target_sensitivity is not None and not 0 < self.target_sensitivity < 1:
             raise UsageError(
                 "expected target_sensitivity between 0 and 1, such as 0.95; "

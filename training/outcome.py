@@ -109,7 +109,7 @@ def calibrate(network: Any, calibration: Calibration) -> None:
     """Write a calibration into the last layer of a Keras network."""
     last = network.layers[-1]
     kernel, bias = (np.asarray(value) for value in last.get_weights())
-    shift = calibration.intercept
+    shift = np.asarray(calibration.intercept)
     last.set_weights([kernel / calibration.temperature, (bias - shift) / calibration.temperature])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
@@ -179,7 +180,7 @@ def draw_mistakes(
     for place, image, (name, line) in zip(axes, pixels, captions, strict=False):
         place.imshow(image, cmap="gray", vmin=0, vmax=255)
         tail = name if len(name) <= TAIL else "..." + name[3 - TAIL :]
-        place.set_title(f"{tail}\n{line}", fontsize=7.5, parse_math=False)
+        place.set_title(f"{tail}\n{line}", fontsize=7.5)
     _save(figure, path)
 
 
@@ -209,5 +210,7 @@ def draw_shifts(report: ShiftReport, path: Path) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Write without pyplot: no display, no global state."""
+    """Write without pyplot: no display, no global state. Names hold no formulas, whatever signs."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     FigureCanvasAgg(figure).print_figure(path, dpi=120)

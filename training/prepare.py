@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +24,15 @@ SHOWN = 5  # unusable files named on the terminal; split.csv names all
 class PreparedData:
     """Decoded images, uint8 (N, S, S), lying on disk; their labels, uint8 (N,); sides and folds.
 
-    Labels are positions in `classes`.
+    Labels are positions in `classes`. `ignored` has the files that are no images of a class, by the
+    reason.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     split: Split
     classes: tuple[str, ...]
+    ignored: Mapping[str, tuple[str, ...]]
 
 
 def prepare(
@@ -54,7 +56,7 @@ def prepare(
         seed=seed,
     )
     _tell(found, split)
-    return PreparedData(decoded.pixels, split.labels(), split, found.classes)
+    return PreparedData(decoded.pixels, split.labels(), split, found.classes, found.ignored)
 
 
 def _decode(found: Dataset, place: Path, size: int, threads: int) -> DecodedFiles:
@@ -85,7 +87,7 @@ def _tell(found: Dataset, split: Split) -> None:
             "of its own, so images of one patient may stand in two folds, or on both sides"
         )
     for kind, names in found.ignored.items():
-        say(f"ignored {len(names):,} files or folders ({kind}): {_few(names)}")
+        say(f"ignored {len(names):,} files or folders ({kind}): {_few(names)}; split.csv has all")
     out = [member for member in split.members if member.side == EXCLUDED]
     for kind, count in split.excluded().items():
         paths = [member.image.path for member in out if member.reason.startswith(f"{kind}:")]

@@ -5,12 +5,13 @@ Modules that import Keras are imported within the steps, after `open_device` has
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchscan.bundle import Bundle, refuse_unless_replaceable
+from batchscan.errors import BatchscanError, UsageError
 from batchscan.version import VERSION
 from training import evaluation
 from training.crossvalidation import (
@@ -102,12 +103,21 @@ def _train(
     verbose: bool,
     side_by_side: SideBySide | None,
 ) -> TrainingSummary:
-    started = time.monotonic()
     refuse_unless_replaceable(out)
+    if out.is_relative_to(dataset.resolve()):
+        raise UsageError(
+            f"{out}: expected an --out outside of the data set, found one in {dataset}, where the "
+            "bundle's pictures would be taken for images; choose another"
+        )
     found = find_dataset(dataset)
-    with open_workplace(out) as place:
+    with open_workplace(out) as place, _disk_failures(place):
         device = open_device(verbose)  # Before the long part: it may not be there.
         data = _prepare(found, device, place, options)
+        if len(data.classes) > 2:
+            say(
+                f"note: {len(data.classes)} classes, of which the likeliest is predicted: there is "
+                "no threshold, and --target-sensitivity and --youden change nothing"
+            )
         folds, groups, kept = _train_all(data, device, place, options, side_by_side)
         from training.bundle_folder import write_folder
         from training.export import from_keras
@@ -115,8 +125,8 @@ def _train(
 
         say("measuring the networks on the images that they were not trained on")
         measured = measure(folds, groups, data, options)
-        say("exporting and measuring the network; signals wait until it is written")
-        with signals_deferred():
+        say("exporting and measuring the network; from here on, signals don't stop it")
+        with signals_deferred(last_step=True):
             network = from_keras(kept.keras)
             calibrate(network, measured.calibration)
             exported = export_network(network, data, options)
@@ -124,16 +134,25 @@ def _train(
             measured = replace(measured, doubts=doubts(measured, exported, data, options))
             for doubt in measured.doubts:
                 say(f"warning: {doubt}")
-            seconds = time.monotonic() - started
             trainings = [*folds, *groups, *([] if kept in folds else [kept])]
-            bundle = write_folder(
-                out, data, trainings, kept, measured, exported, device, options, seconds
-            )
+            bundle = write_folder(out, data, trainings, kept, measured, exported, device, options)
             remove(place)
             print(f"{evaluation.render(measured.figures)}\n\nmodel bundle {bundle.name} in {out}")
     return TrainingSummary(
         bundle, measured.figures, len(kept.history), kept.kept_epoch, kept.exit_code
     )
+
+
+@contextlib.contextmanager
+def _disk_failures(place: Path) -> Iterator[None]:
+    """Turn failures of the disk into one line that says what to do."""
+    try:
+        yield
+    except OSError as problem:
+        raise BatchscanError(
+            f"{problem.filename or place}: {problem.strerror or problem}; put that right (make "
+            "room, for instance), then run the same command again: what is finished is kept"
+        ) from problem
 
 
 def _prepare(found: Dataset, device: Device, place: Path, options: TrainingOptions) -> PreparedData:

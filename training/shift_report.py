@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.outcomes import predicted_positive
-from batchscan.statistics import roc_auc
+from batchscan.statistics import Interval, delong_interval, roc_auc, wilson_interval
 from training.shift import SHIFTS, STRENGTHS
 
 Figures = Mapping[str, float]
 """For two classes `auc`, `sensitivity`, `specificity`; for more `auc` and `accuracy`; 0 to 1."""
+
+Intervals = Mapping[str, Interval | None]
+"""The 95% interval of each figure; None where none can be stated."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,15 @@ class ShiftRow:
     shift: str
     strength: str
     figures: Figures
+    intervals: Intervals
 
 
 @dataclass(frozen=True)
 class ShiftReport:
     """`clean` is without any change; `mean` and `worst` are over all rows, each figure by itself.
 
-    `worst_at` says for each figure which row that is, such as "blur, strong".
+    `worst_at` says for each figure which row that is, such as "blur, strong". `intervals` has those
+    of "clean", "mean" and "worst".
     """
 
     images: int
@@ -40,6 +45,7 @@ class ShiftReport:
     mean: Figures
     worst: Figures
     worst_at: Mapping[str, str]
+    intervals: Mapping[str, Intervals]
 
 
 def shift_report(
@@ -53,12 +59,15 @@ def shift_report(
     Labels (N,) are 0 to C - 1, each present. Scores (N,) are of the positive class, and predict it
     at the threshold; scores (N, C) predict the likeliest class, and `threshold` is None. For C
     classes, the AUC is the mean over the classes of one against the rest.
+
+    Intervals are Wilson's and DeLong's. That of a mean goes from the mean of the lower bounds to
+    the mean of the upper ones: cautious, as all rows are of the same images.
     """
     rows = tuple(
-        ShiftRow(shift, strength, _figures(labels, scores, threshold))
+        ShiftRow(shift, strength, *_measured(labels, scores, threshold))
         for (shift, strength), scores in scores_by_shift.items()
     )
-    clean = _figures(labels, clean_scores, threshold)
+    clean, clean_intervals = _measured(labels, clean_scores, threshold)
     lowest = {name: min(rows, key=lambda row: row.figures[name]) for name in clean}
     return ShiftReport(
         images=len(labels),
@@ -68,6 +77,11 @@ def shift_report(
         mean={name: float(np.mean([row.figures[name] for row in rows])) for name in clean},
         worst={name: row.figures[name] for name, row in lowest.items()},
         worst_at={name: f"{row.shift}, {row.strength}" for name, row in lowest.items()},
+        intervals={
+            "clean": clean_intervals,
+            "mean": {name: _mean_bounds([row.intervals[name] for row in rows]) for name in clean},
+            "worst": {name: row.intervals[name] for name, row in lowest.items()},
+        },
     )
 
 
@@ -85,11 +99,13 @@ def for_card(report: ShiftReport) -> dict[str, Any]:
         "mean": _short(report.mean),
         "worst": _short(report.worst),
         "worst_at": dict(report.worst_at),
+        "intervals": {kind: _short_pairs(found) for kind, found in report.intervals.items()},
         "rows": [
             {
                 "shift": row.shift,
                 "strength": row.strength,
                 **_short(row.figures),
+                "intervals": _short_pairs(row.intervals),
                 "what": what.get((row.shift, row.strength), ""),
             }
             for row in report.rows
@@ -101,21 +117,53 @@ def _short(figures: Figures) -> dict[str, float]:
     return {name: round(value, 5) for name, value in figures.items()}
 
 
-def _figures(
+def _short_pairs(intervals: Intervals) -> dict[str, list[float] | None]:
+    return {
+        name: None if pair is None else [round(bound, 5) for bound in pair]
+        for name, pair in intervals.items()
+    }
+
+
+def _measured(
     labels: NDArray[np.uint8], scores: NDArray[np.float32], threshold: float | None
-) -> Figures:
+) -> tuple[Figures, Intervals]:
     if scores.ndim == 2:
-        areas = [_area(labels == number, scores[:, number]) for number in range(scores.shape[1])]
+        sides = [(labels == number, scores[:, number]) for number in range(scores.shape[1])]
         right = scores.argmax(axis=1) == labels
-        return {"auc": float(np.mean(areas)), "accuracy": float(right.mean())}
+        area = float(np.mean([_area(*side) for side in sides]))
+        bounds = _mean_bounds([delong_interval(*side) for side in sides])
+        return (
+            {"auc": area, "accuracy": float(right.mean())},
+            {"auc": bounds, "accuracy": _wilson(right)},
+        )
     if threshold is None:
         raise ValueError("expected a threshold for the scores of two classes, found none")
-    predicted = predicted_positive(scores, threshold)
-    return {
-        "auc": _area(labels == 1, scores),
-        "sensitivity": float(predicted[labels == 1].mean()),
-        "specificity": float(1 - predicted[labels == 0].mean()),
-    }
+    predicted, positive = predicted_positive(scores, threshold), labels == 1
+    found, spared = predicted[positive], ~predicted[~positive]
+    return (
+        {
+            "auc": _area(positive, scores),
+            "sensitivity": float(found.mean()),
+            "specificity": float(spared.mean()),
+        },
+        {
+            "auc": delong_interval(positive, scores),
+            "sensitivity": _wilson(found),
+            "specificity": _wilson(spared),
+        },
+    )
+
+
+def _wilson(right: NDArray[np.bool_]) -> Interval | None:
+    return wilson_interval(int(right.sum()), len(right))
+
+
+def _mean_bounds(intervals: Sequence[Interval | None]) -> Interval | None:
+    known = [pair for pair in intervals if pair is not None]
+    if not known or len(known) < len(intervals):
+        return None
+    low, high = np.mean(known, axis=0)
+    return float(low), float(high)
 
 
 def _area(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -> float:

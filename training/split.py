@@ -24,12 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscan.archive import display_path
 from batchscan.errors import DatasetError
 from training.dataset import LabelledImage
 from training.folds import NO_FOLD, assign_folds, require_classes_in_folds, require_patients
 from training.member import EXCLUDED, SIDES, TEST, TRAIN, Member
 
 EXAMPLES = 3  # names in a note
+IGNORED = "ignored"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +89,13 @@ class Split:
 
     def fingerprint(self) -> str:
         """Return the SHA-256 over all relative paths and contents."""
-        lines = sorted(f"{member.image.path}\0{member.digest}\n" for member in self.members)
-        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+        lines = (f"{display_path(m.image.path)}\0{m.digest}\n" for m in self.members)
+        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
-    def to_csv(self) -> bytes:
+    def to_csv(self, ignored: Mapping[str, Sequence[str]]) -> bytes:
         """Return the table of all images: path, class, patient, side, fold, reason of exclusion.
 
-        `fold` is empty outside the training side.
+        `fold` is empty outside the training side. Files that were `ignored`, by the reason, follow.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -101,8 +103,11 @@ class Split:
         for member, fold in zip(self.members, self.fold, strict=True):
             image = member.image
             place = [member.side, "" if fold == NO_FOLD else fold, member.reason]
-            writer.writerow([image.path, self.classes[image.label], image.patient, *place])
-        return text.getvalue().encode("utf-8", "surrogateescape")
+            names = display_path(image.path), self.classes[image.label], display_path(image.patient)
+            writer.writerow([*names, *place])
+        for reason, paths in ignored.items():
+            writer.writerows([display_path(path), "", "", IGNORED, "", reason] for path in paths)
+        return text.getvalue().encode()
 
 
 def make_split(
