@@ -8,6 +8,7 @@ with an earlier result, and be merged, without holding either in memory.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import stat
@@ -242,13 +243,26 @@ def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[byte
                     "too_large",
                     f"{status.st_size:,} bytes, more than the {rules.max_bytes:,} that are read",
                 )
-            return stream.readall(), _state(status)
+            data = _read(stream, status.st_size)
+            if len(data) != status.st_size or _state(os.fstat(stream.fileno())) != _state(status):
+                raise ImageFailure("changed", "the file changed while it was read")
+            return data, _state(status)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ImageFailure("vanished", "the file is not there any more") from error
     except PermissionError as error:
         raise ImageFailure("permission_denied", "reading the file is not permitted") from error
     except OSError as error:
         raise ImageFailure("read_error", f"reading failed: {error.strerror}") from error
+
+
+def _read(stream: io.FileIO, size: int) -> bytes:
+    """Read `size` bytes, less where the file ends before, and no more: a file may grow for ever."""
+    pieces = [stream.read(size)]
+    left = size - len(pieces[0])
+    while pieces[-1] and left:
+        pieces.append(stream.read(left))
+        left -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 def _open_at_once(path: str, flags: int) -> int:

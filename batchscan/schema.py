@@ -64,6 +64,9 @@ FLAGS = {
 TRANSIENT = frozenset({"permission_denied", "vanished", "read_error", "changed"})
 """Failures that the next run tries again although the file looks unchanged."""
 
+LIMITED = frozenset({"too_large", "timeout"})
+"""Failures that a run with other limits tries again."""
+
 TWO_CLASSES = ("negative", "positive")
 """Stands for any two classes where their names change nothing: a table then has one `score`."""
 
