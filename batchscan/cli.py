@@ -394,7 +394,7 @@ def _resume_hint(out: Path, fresh: bool) -> Callable[[int], None]:
         below_the_bar = "\n" if sys.stderr.isatty() else ""
         click.echo(
             f"{below_the_bar}batchscan: interrupted by {signal.Signals(number).name}; what is "
-            f"finished is kept beside {out}: run {again} to go on",
+            f"finished is kept beside {one_line(str(out))}: run {again} to go on",
             err=True,
         )
 
