@@ -30,6 +30,7 @@ from PIL import Image
 
 from batchscan.archive import ListingNotes, list_images
 from batchscan.signature import SNIFF_BYTES, sniff
+from benchmarks.memory import peak_memory
 from tests.fuzzing import RULES, encodings, mutate, outcome
 
 _SOURCES = 300  # Files of the archive that are damaged.
@@ -167,26 +168,16 @@ def _work(pipe: Connection, archive: Path, seed: int) -> None:
 
 def _try(sources: Sources, folder: Path, seed: int, number: int) -> Result:
     format, ways, data = sources.damaged(seed, number)
-    before, start = _peak_memory(anew=True), time.monotonic()
+    before, start = peak_memory(anew=True), time.monotonic()
     problem, found = None, "no outcome"
     try:
         found = outcome(folder, data)
     except BaseException as error:
         problem = f"{type(error).__name__}: {error}"
-    seconds, memory = time.monotonic() - start, _peak_memory() - before
+    seconds, memory = time.monotonic() - start, peak_memory() - before
     if memory > _MEMORY:
         problem = f"{memory >> 20:,} MiB of memory, more than {_MEMORY >> 20:,}"
     return Result(number, format, ways, found, problem, seconds, memory)
-
-
-def _peak_memory(*, anew: bool = False) -> int:
-    """Return the largest resident size so far in bytes; `anew`: from now on (Linux, proc(5))."""
-    if anew:
-        Path("/proc/self/clear_refs").write_text("5")
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    raise OSError("/proc/self/status tells no VmHWM")
 
 
 def _print_results(results: list[Result]) -> None:
