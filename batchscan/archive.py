@@ -8,6 +8,7 @@ with an earlier result, and be merged, without holding either in memory.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import stat
@@ -18,6 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from batchscan.errors import ImageFailure, UsageError
+from batchscan.long_path import reachable
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.signature import EXTENSIONS, SNIFF_BYTES, sniff
 
@@ -126,7 +128,10 @@ def _is_image(file: str, peek: bool) -> bool:
     if not peek:
         return False
     try:
-        with open(file, "rb", buffering=0, opener=_open_at_once) as stream:
+        with (
+            reachable(file) as path,
+            open(path, "rb", buffering=0, opener=_open_at_once) as stream,
+        ):
             return sniff(stream.read(SNIFF_BYTES)) is not None
     except OSError as error:
         return error.errno not in _NOTHING_THERE  # Its row says why nobody knows what it is.
@@ -154,7 +159,7 @@ def _walk(
             folder = os.path.join(root, name)
             if not selection.enters(display_path(name)) or os.path.realpath(folder) in skip:
                 continue
-            beyond = outside or os.path.islink(folder)
+            beyond = outside or _is_link(folder)
             if not beyond or guard.admits(folder):
                 stack.append((prefix + entry, beyond, iter(_entries(folder, name, notes))))
 
@@ -165,7 +170,7 @@ def _entries(folder: str, name: str, notes: ListingNotes) -> list[str]:
     `b/` sorts behind `b.jpeg` although `b` would not: so the order is that of the whole paths.
     """
     try:
-        with os.scandir(folder) as entries:
+        with reachable(folder) as path, os.scandir(path) as entries:
             names = [_entry_name(entry, name, notes) for entry in entries]
     except OSError:
         notes.unreadable_folders.append(display_path(name))
@@ -195,6 +200,11 @@ def _sort_key(name: str) -> str:
     return name if name.isascii() and "\\" not in name else display_path(name)
 
 
+def _is_link(folder: str) -> bool:
+    with reachable(folder) as path:
+        return os.path.islink(path)
+
+
 class _LinkGuard:
     """Admits each folder that is reached through a symbolic link once, and no loops."""
 
@@ -206,7 +216,7 @@ class _LinkGuard:
     def admits(self, folder: str) -> bool:
         real = os.path.realpath(folder)
         identity = self._identity(folder)
-        inside = os.path.islink(folder) and (real + "/").startswith(self._root.rstrip("/") + "/")
+        inside = _is_link(folder) and (real + "/").startswith(self._root.rstrip("/") + "/")
         if inside or identity in self._seen:
             self._notes.repeated_links += 1
             return False
@@ -216,7 +226,8 @@ class _LinkGuard:
     @staticmethod
     def _identity(folder: str) -> tuple[int, int]:
         try:
-            status = os.stat(folder)
+            with reachable(folder) as path:
+                status = os.stat(path)
         except OSError:
             return (-1, -1)
         return (status.st_dev, status.st_ino)
@@ -225,7 +236,8 @@ class _LinkGuard:
 def file_state(root: str, name: str) -> FileState | None:
     """Return a file's size and time of modification, or None where it is gone or unreachable."""
     try:
-        return _state(os.stat(os.path.join(root, name)))
+        with reachable(os.path.join(root, name)) as path:
+            return _state(os.stat(path))
     except OSError:
         return None
 
@@ -233,7 +245,10 @@ def file_state(root: str, name: str) -> FileState | None:
 def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[bytes, FileState]:
     """Read a whole file, with its state at that moment; raises `ImageFailure`."""
     try:
-        with open(os.path.join(root, name), "rb", buffering=0, opener=_open_at_once) as stream:
+        with (
+            reachable(os.path.join(root, name)) as path,
+            open(path, "rb", buffering=0, opener=_open_at_once) as stream,
+        ):
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageFailure("vanished", "the file has become something else than a file")
@@ -242,13 +257,26 @@ def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[byte
                     "too_large",
                     f"{status.st_size:,} bytes, more than the {rules.max_bytes:,} that are read",
                 )
-            return stream.readall(), _state(status)
+            data = _read(stream, status.st_size)
+            if len(data) != status.st_size or _state(os.fstat(stream.fileno())) != _state(status):
+                raise ImageFailure("changed", "the file changed while it was read")
+            return data, _state(status)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ImageFailure("vanished", "the file is not there any more") from error
     except PermissionError as error:
         raise ImageFailure("permission_denied", "reading the file is not permitted") from error
     except OSError as error:
         raise ImageFailure("read_error", f"reading failed: {error.strerror}") from error
+
+
+def _read(stream: io.FileIO, size: int) -> bytes:
+    """Read `size` bytes, less where the file ends before, and no more: a file may grow for ever."""
+    pieces = [stream.read(size)]
+    left = size - len(pieces[0])
+    while pieces[-1] and left:
+        pieces.append(stream.read(left))
+        left -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 def _open_at_once(path: str, flags: int) -> int:

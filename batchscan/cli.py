@@ -19,7 +19,9 @@ import click
 
 from batchscan import claim_training, folds_job, scan_job
 from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
+from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
+from batchscan.text import one_line
 from batchscan.version import VERSION
 
 _FOLDER = click.Path(path_type=Path)
@@ -76,6 +78,27 @@ def main() -> None:
 @click.option("--include", multiple=True, metavar="GLOB", help="Only such files (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No such files (repeatable).")
 @click.option("--score-all", is_flag=True, help="Also score what is no frontal chest X-ray.")
+@click.option(
+    "--max-bytes",
+    type=int,
+    default=DEFAULT_RULES.max_bytes,
+    show_default=True,
+    help="Larger files are not read.",
+)
+@click.option(
+    "--max-pixels",
+    type=int,
+    default=DEFAULT_RULES.max_pixels,
+    show_default=True,
+    help="Images of more are not decoded; bounds the memory of a worker.",
+)
+@click.option(
+    "--decode-seconds",
+    type=float,
+    default=DEFAULT_RULES.decode_seconds,
+    show_default=True,
+    help="Images that take longer to read and decode are given up.",
+)
 @click.option("--fresh", is_flag=True, help="Forget earlier results and score everything anew.")
 @click.option(
     "--max-failures",
@@ -364,7 +387,7 @@ def _say_interrupted(number: int) -> None:
 def _say(text: str, verbose: bool) -> None:
     if verbose:
         traceback.print_exc()
-    click.echo(f"batchscan: error: {text}", err=True)
+    click.echo(f"batchscan: error: {one_line(text)}", err=True)
 
 
 def _resume_hint(out: Path, fresh: bool) -> Callable[[int], None]:
@@ -374,7 +397,7 @@ def _resume_hint(out: Path, fresh: bool) -> Callable[[int], None]:
         below_the_bar = "\n" if sys.stderr.isatty() else ""
         click.echo(
             f"{below_the_bar}batchscan: interrupted by {signal.Signals(number).name}; what is "
-            f"finished is kept beside {out}: run {again} to go on",
+            f"finished is kept beside {one_line(str(out))}: run {again} to go on",
             err=True,
         )
 

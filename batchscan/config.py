@@ -11,9 +11,10 @@ from typing import Any
 from batchscan.archive import Selection, check_archive, display_path
 from batchscan.errors import UsageError
 from batchscan.model import RUNTIMES
-from batchscan.rules import Rules
+from batchscan.rules import DEFAULT_RULES, Rules
 
 DEFAULT_SHARD_SIZE = 256
+_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class ScanConfig:
     `model` is a bundle's folder (None: the one in the package), `threshold` a probability (None:
     the bundle's; with more than two classes there is none), `workers` their number (None: what the
     machines have; 0: score in this process, without Ray), `address` a Ray cluster (None: a Ray of
-    our own on this machine). `score_all` also scores what would be skipped.
+    our own on this machine). `score_all` also scores what would be skipped. The limits are those
+    of `batchscan.rules.Rules`.
     """
 
     archive: Path
@@ -71,6 +73,9 @@ class ScanConfig:
     exclude: tuple[str, ...] = ()
     fresh: bool = False
     score_all: bool = False
+    max_bytes: int = DEFAULT_RULES.max_bytes
+    max_pixels: int = DEFAULT_RULES.max_pixels
+    decode_seconds: float = DEFAULT_RULES.decode_seconds
     max_failures: FailureLimit = FailureLimit()
     verbose: bool = False
 
@@ -86,7 +91,12 @@ class ScanConfig:
     @property
     def rules(self) -> Rules:
         """How images are read."""
-        return Rules(score_all=self.score_all)
+        return Rules(
+            max_bytes=self.max_bytes,
+            max_pixels=self.max_pixels,
+            decode_seconds=self.decode_seconds,
+            score_all=self.score_all,
+        )
 
     @property
     def selection(self) -> Selection:
@@ -109,6 +119,17 @@ class ScanConfig:
             raise UsageError(f"--workers {self.workers}: expected 0 or more")
         if not 1 <= self.shard_size <= 100_000:
             raise UsageError(f"--shard-size {self.shard_size}: expected 1 to 100000 images")
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        if self.max_bytes < 1:
+            raise UsageError(f"--max-bytes {self.max_bytes}: expected 1 byte or more per file")
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels {self.max_pixels}: expected 1 pixel or more per image")
+        if not 0.1 <= self.decode_seconds <= _DAY:
+            raise UsageError(
+                f"--decode-seconds {self.decode_seconds:g}: expected 0.1 to {_DAY} seconds"
+            )
 
 
 def _check_output(out: Path) -> None:

@@ -51,7 +51,7 @@ from batchscan.results import (
     write_part,
     write_result,
 )
-from batchscan.schema import result_schema, score_schema
+from batchscan.schema import LIMITED, TRANSIENT, result_schema, score_schema
 from batchscan.shard import Shard
 from batchscan.signals import check_signals
 from batchscan.summary import ScanSummary
@@ -161,6 +161,7 @@ class _Scan:
         self._plan = PlanCounts()
         self._tally = _Tally(progress, self._plan)
         self._counts = Counts()
+        self._retried = TRANSIENT
 
     def run(self, dispatch: Dispatch) -> ScanSummary:
         state = self._begin()
@@ -187,12 +188,25 @@ class _Scan:
             footer = read_footer(self._workspace.out)
             if not replaces:
                 refuse_difference(self._workspace.out, identity_of(footer), identity)
+                self._compare_limits(footer.get("options"))
         if self._config.fresh or earlier is None:
             self._workspace.discard()
         else:
             refuse_difference(self._workspace.folder, earlier.identity, identity)
+            self._compare_limits(earlier.limits)
         after = earlier.generation if earlier else 0
-        return self._workspace.begin(identity, replaces_result=replaces, after=after)
+        limits = self._config.rules.limits()
+        return self._workspace.begin(identity, replaces_result=replaces, after=after, limits=limits)
+
+    def _compare_limits(self, earlier: Any) -> None:
+        """Where rows were made under other limits, or nobody knows which, what hit them may pass.
+
+        What was scored under higher limits stays scored.
+        """
+        limits = self._config.rules.limits()
+        known = earlier if isinstance(earlier, dict) else {}
+        if any(known.get(name) != value for name, value in limits.items()):
+            self._retried = TRANSIENT | LIMITED
 
     def _score(self, state: RunState, dispatch: Dispatch) -> None:
         """Score what is not finished yet. Without anything to do, no worker is started."""
@@ -219,7 +233,7 @@ class _Scan:
         if self._workspace.out.exists() and not state.replaces_result:
             sources += result_sources(self._workspace.out, self._part_schema)
         earlier = sweep(sources, self._part_schema)
-        finished = FinishedRows(earlier, self._keep(state), self._notes, self._plan)
+        finished = FinishedRows(earlier, self._keep(state), self._notes, self._plan, self._retried)
         names = list_images(
             Path(self._root),
             self._notes,

@@ -33,7 +33,8 @@ class PlanCounts:
 class FinishedRows:
     """The rows of earlier runs, in order of path, with a mark on those that stay.
 
-    `keep` is called with a table of the rows that stay, whenever enough are together.
+    `keep` is called with a table of the rows that stay, whenever enough are together. Failures of
+    the categories `retried` do not stay.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class FinishedRows:
         keep: Callable[[pa.Table], None],
         notes: ListingNotes,
         counts: PlanCounts,
+        retried: frozenset[str] = TRANSIENT,
     ) -> None:
         self._tables = tables
         self._keep = keep
         self._notes = notes
         self._counts = counts
+        self._retried = retried
         self._table: pa.Table | None = None
         self._paths: list[str] = []
         self._states: list[tuple[int, int, str | None]] = []
@@ -74,7 +77,7 @@ class FinishedRows:
 
     def _states_agree(self, root: str, name: str) -> bool:
         size, modified, failure = self._states[self._row]
-        if failure in TRANSIENT:
+        if failure in self._retried:
             return False
         return file_state(root, name) == FileState(size, modified)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from batchscan.metrics_table import render_metrics
 from batchscan.summary import ScanSummary
+from batchscan.text import one_line
 
 _SHOWN = 5
 
@@ -41,9 +42,9 @@ def _lines(summary: ScanSummary) -> list[str]:
             lines.append(f"  {word:10} {named}")
     lines.append(f"  model      {summary.model}; {_predicted(summary)}")
     lines += _notes(summary)
-    lines.append(f"  results    {summary.out}")
+    lines.append(f"  results    {one_line(str(summary.out))}")
     if summary.metrics_out:
-        lines.append(f"  metrics    {summary.metrics_out}")
+        lines.append(f"  metrics    {one_line(str(summary.metrics_out))}")
     return lines
 
 
@@ -61,11 +62,13 @@ def _notes(summary: ScanSummary) -> list[str]:
     lines = []
     others = summary.notes.other_files
     if others:
-        kinds = ", ".join(f"{name} {n:,}" for name, n in others.most_common(_SHOWN))
+        kinds = ", ".join(f"{one_line(name)} {n:,}" for name, n in others.most_common(_SHOWN))
         lines.append(f"  left out   {others.total():,} files that are no JPEG or PNG ({kinds})")
     folders = summary.notes.unreadable_folders
     if folders:
-        shown = ", ".join(folders[:_SHOWN]) + (", ..." if len(folders) > _SHOWN else "")
+        shown = ", ".join(map(one_line, folders[:_SHOWN])) + (
+            ", ..." if len(folders) > _SHOWN else ""
+        )
         lines.append(f"  WARNING    {len(folders):,} folders could not be read: {shown}")
     if summary.notes.repeated_links:
         lines.append(
@@ -76,5 +79,5 @@ def _notes(summary: ScanSummary) -> list[str]:
         lines.append(
             f"  WARNING    {unmatched:,} labelled paths have no image in the archive, such as"
         )
-        lines += [f"             {example}" for example in examples]
+        lines += [f"             {one_line(example)}" for example in examples]
     return lines

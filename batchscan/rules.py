@@ -11,8 +11,8 @@ class Rules:
 
     Files of more than `max_bytes` are not read: no X-ray comes near a gibibyte. Images of more than
     `max_pixels` are not decoded: the default is ten times the largest detector in use. One that
-    takes longer than `decode_seconds` is given up. `score_all` scores what would be skipped, where
-    it can be. `id_key` makes `patient_id_hmac`; None leaves that empty.
+    takes longer than `decode_seconds` to read and decode is given up. `score_all` scores what would
+    be skipped, where it can be. `id_key` makes `patient_id_hmac`; None leaves that empty.
     """
 
     max_bytes: int = 1 << 30
@@ -20,6 +20,14 @@ class Rules:
     decode_seconds: float = 60.0
     score_all: bool = False
     id_key: bytes | None = None
+
+    def limits(self) -> dict[str, float]:
+        """Return what failures of the categories `batchscan.schema.LIMITED` depend on."""
+        return {
+            "max_bytes": self.max_bytes,
+            "max_pixels": self.max_pixels,
+            "decode_seconds": self.decode_seconds,
+        }
 
 
 DEFAULT_RULES = Rules()

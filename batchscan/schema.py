@@ -18,7 +18,7 @@ FAILURES = {
     "corrupt": "The image data is damaged. Copy it again from its source.",
     "not_an_image": "The name says image, the content does not. Remove or rename the file.",
     "empty": "The file has no content. Copy it again from its source.",
-    "too_large": "The file or its pixels exceed the limits. Check that it is an X-ray at all.",
+    "too_large": "It exceeds a limit. If it is an X-ray, set --max-bytes or --max-pixels higher.",
     "permission_denied": "batchscan may not read the file. Grant access; the next run retries it.",
     "vanished": "The file went away while the scan ran. The next run retries or drops it.",
     "read_error": "The storage failed. Check the disk or mount; the next run retries it.",
@@ -63,6 +63,9 @@ FLAGS = {
 
 TRANSIENT = frozenset({"permission_denied", "vanished", "read_error", "changed"})
 """Failures that the next run tries again although the file looks unchanged."""
+
+LIMITED = frozenset({"too_large", "timeout"})
+"""Failures that a run with other limits tries again."""
 
 TWO_CLASSES = ("negative", "positive")
 """Stands for any two classes where their names change nothing: a table then has one `score`."""

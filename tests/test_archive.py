@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import string
@@ -27,6 +28,7 @@ from batchscan.archive import (
 )
 from batchscan.errors import ImageFailure, UsageError
 from batchscan.rules import DEFAULT_RULES
+from batchscan.schema import TRANSIENT
 
 JPEG = encode(picture(8, 8), "jpeg")
 
@@ -537,6 +539,49 @@ def test_too_large_a_file_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(ImageFailure, match="1,073,741,825 bytes") as caught:
         read_image(str(tmp_path), "x.jpg")
     assert caught.value.category == "too_large"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: os.truncate(file, 2),
+        lambda file: os.truncate(file, 0),
+        lambda file: file.write_bytes(JPEG * 1000),
+        lambda file: os.utime(file, ns=(0, 0)),
+    ],
+    ids=["shrinks", "is emptied", "grows", "is written anew"],
+)
+def test_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    """A file that changes while it is read is `changed`: nobody scores half of two images."""
+    put(tmp_path, "x.jpg")
+
+    class Changing(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            change(tmp_path / "x.jpg")
+            return super().read(size)
+
+    def open_changing(path: str, *_: object, **__: object) -> Changing:
+        return Changing(path)
+
+    monkeypatch.setattr(archive_module, "open", open_changing, raising=False)
+    with pytest.raises(ImageFailure) as caught:
+        read_image(str(tmp_path), "x.jpg")
+    assert caught.value.category == "changed"
+    assert caught.value.category in TRANSIENT
+
+
+def test_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that the system gives out in pieces is read to its end."""
+    put(tmp_path, "x.jpg")
+
+    class Slow(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(size or 0, 3))
+
+    monkeypatch.setattr(archive_module, "open", lambda path, *_, **__: Slow(path), raising=False)
+    assert read_image(str(tmp_path), "x.jpg")[0] == JPEG
 
 
 @pytest.mark.parametrize(
