@@ -6,6 +6,7 @@ too (`outer.zip!/inner.zip!/name.jpeg`), one that lies deeper is not.
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import re
@@ -47,6 +48,7 @@ _TOO_DEEP = Problem("container_limit", "it lies in a container that lies in anot
 
 Container = ZipContainer | TarContainer | TarStream
 _shelf: Shelf[Container] = Shelf()
+atexit.register(_shelf.clear)
 
 
 @dataclass(frozen=True)

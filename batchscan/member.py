@@ -98,8 +98,9 @@ def safe_name(raw: str, number: int, *, backslash_separates: bool) -> tuple[str,
     reason = _danger(raw, inner)
     if reason is None:
         return "/".join(inner), None
-    last = _CONTROL.sub("_", _SEPARATOR.split(raw)[-1])[-_LONGEST_SHOWN:]
-    return f"{UNSAFE}{number}/{last.strip('.') or 'file'}", Problem("unsafe_name", reason)
+    last = _CONTROL.sub("_", re.split(r"[/\\:]", raw)[-1])[-_LONGEST_SHOWN:]
+    shown = last if last.strip(".") else "file"
+    return f"{UNSAFE}{number}/{shown}", Problem("unsafe_name", reason)
 
 
 def _danger(raw: str, parts: list[str]) -> str | None:
@@ -110,7 +111,7 @@ def _danger(raw: str, parts: list[str]) -> str | None:
         return "the member's name holds a zero byte"
     if len(raw) > _LONGEST_NAME:
         return f"the member's name is longer than {_LONGEST_NAME:,} characters"
-    if raw[0] in "/\\" or _DRIVE.match(raw):
+    if raw[0] in "/\\" or parts[0][0] == "\\" or _DRIVE.match(parts[0]):
         return "the member's name is absolute: it leads out of the container"
     if ".." in _SEPARATOR.split(raw):
         return "the member's name leads out of the container (..)"
