@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from batchscan.container import INSIDE, is_container, locate, member_state, read_member
+from batchscan.container import locate, member_state, read_member
+from batchscan.container_kind import INSIDE, is_container
 from batchscan.container_listing import ContainerListing
 from batchscan.display import display_path as display_path
 from batchscan.display import sort_key

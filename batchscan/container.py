@@ -9,54 +9,44 @@ from __future__ import annotations
 import atexit
 import io
 import os
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import BinaryIO
 
-from batchscan.container_limits import ContainerLimits
+from batchscan.container_kind import (
+    BOUNDARY,
+    INSIDE,
+    Container,
+    is_container,
+    is_stream,
+    open_container,
+)
 from batchscan.container_pace import inside_container
 from batchscan.container_shelf import Held, Shelf
-from batchscan.container_tar import TarContainer, TarCursor, TarStream
-from batchscan.container_zip import ZipContainer
+from batchscan.container_stream import TarStream
+from batchscan.container_visit import (
+    EVERYTHING,
+    TOO_DEEP,
+    Contents,
+    Visitor,
+    Wanted,
+    check_nested,
+)
 from batchscan.errors import ImageFailure
 from batchscan.local_file import FileState, open_seekable, state_of
 from batchscan.member import Member, Problem
 from batchscan.rules import Rules
-from batchscan.signature import EXTENSIONS, SNIFF_BYTES, sniff
-
-INSIDE = "!/"
-"""Separates a container's path from that of its member."""
 
 ITSELF = "."
 """Stands for the archive where that is a container itself."""
 
-_KINDS = {
-    ".zip": "zip",
-    ".tar": "tar",
-    ".tar.gz": "gz",
-    ".tgz": "gz",
-    ".tar.zst": "zst",
-    ".tzst": "zst",
-}
-_SUFFIXES = tuple(_KINDS)
-_BOUNDARY = re.compile(r"\.(?:zip|tar|tar\.gz|tgz|tar\.zst|tzst)!/", re.IGNORECASE)
-_TOO_DEEP = Problem("container_limit", "it lies in a container that lies in another one")
-
-Container = ZipContainer | TarContainer | TarStream
+_HIDDEN = Problem(
+    "unsafe_name",
+    "a folder beside it has the same name and an exclamation mark; rename one of them",
+)
 _shelf: Shelf[Container] = Shelf()
 atexit.register(_shelf.clear)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which members count: `takes` is asked about files, `enters` about nested containers."""
-
-    takes: Callable[[str], bool]
-    enters: Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -67,27 +57,6 @@ class Place:
     inner: str
 
 
-@dataclass
-class Contents:
-    """What a container holds of what is wanted: names of images, in its own order, and the rest.
-
-    A nested container that has a problem is among the images, or `unread` where its own name is not
-    wanted. `unreadable`: the storage failed, so nobody knows.
-    """
-
-    images: list[str] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
-    unread: list[str] = field(default_factory=list)
-    duplicates: list[str] = field(default_factory=list)
-    problem: Problem | None = None
-    unreadable: bool = False
-
-
-def is_container(name: str) -> bool:
-    """Say whether a file's name promises a container."""
-    return name.lower().endswith(_SUFFIXES)
-
-
 def locate(root: str, name: str) -> Place | None:
     """Find the container that a path leads into or to; None for a plain file.
 
@@ -95,7 +64,7 @@ def locate(root: str, name: str) -> Place | None:
     """
     if is_container(root) and os.path.isfile(root):
         return Place(root, "" if name == ITSELF else name)
-    for match in _BOUNDARY.finditer(name) if INSIDE in name else ():
+    for match in BOUNDARY.finditer(name) if INSIDE in name else ():
         file = os.path.join(root, name[: match.end() - len(INSIDE)])
         if os.path.isfile(file) and not os.path.isdir(file + "!"):
             return Place(file, name[match.end() :])
@@ -109,11 +78,11 @@ def look_inside(file: str, rules: Rules, wanted: Wanted, *, peek: bool = True) -
     nothing: what is wrong is in the result.
     """
     contents = Contents()
-    if not peek and _is_stream(file):
+    if not peek and is_stream(file):
         return contents
     try:
         with inside_container(), _shelf.borrow(file, state_of(file), _opener(file, rules)) as held:
-            visitor = _Visitor(rules, wanted, peek, contents, held if peek else None)
+            visitor = Visitor(rules, wanted, peek, contents, held if peek else None)
             visitor.visit(held.container)
     except OSError as error:
         contents.unreadable = True
@@ -122,8 +91,7 @@ def look_inside(file: str, rules: Rules, wanted: Wanted, *, peek: bool = True) -
             "permission_denied" if denied else "read_error", str(error.errno)
         )
     if os.path.isdir(file + "!"):
-        reason = "a folder beside it has the same name and an exclamation mark; rename one of them"
-        contents.problem, contents.images = Problem("unsafe_name", reason), []
+        contents.problem, contents.images = _HIDDEN, []
     return contents
 
 
@@ -147,7 +115,7 @@ def read_member(place: Place, rules: Rules) -> tuple[bytes, FileState]:
                 if inner is None:
                     raise _own_problem("", nested.container, rules)
                 if is_container(inner):
-                    raise _TOO_DEEP.failure()
+                    raise TOO_DEEP.failure()
                 data, member = _read(nested.container, inner, rules)
                 return data, FileState(member.size, state.modified)
 
@@ -178,7 +146,7 @@ def in_reading_order(root: str, names: Iterator[str], rules: Rules) -> Iterator[
     So a worker that is given them in this order goes through the stream once. The names of one
     compressed tar at a time are held.
     """
-    whole = _is_stream(root) and os.path.isfile(root)
+    whole = is_stream(root) and os.path.isfile(root)
     for stream, group in groupby(names, lambda name: root if whole else _stream_of(name)):
         if stream is None:
             yield from group
@@ -192,12 +160,8 @@ def _stream_of(name: str) -> str | None:
     """Return the part of a path that names a compressed tar, if it leads into one."""
     if INSIDE not in name:
         return None
-    ends = (match.end() for match in _BOUNDARY.finditer(name))
-    return next((name[:end] for end in ends if _is_stream(name[: end - len(INSIDE)])), None)
-
-
-def _is_stream(name: str) -> bool:
-    return is_container(name) and _KINDS[_suffix(name)] in ("gz", "zst")
+    ends = (match.end() for match in BOUNDARY.finditer(name))
+    return next((name[:end] for end in ends if is_stream(name[: end - len(INSIDE)])), None)
 
 
 def _stream_numbers(root: str, names: list[str], rules: Rules) -> dict[str, int]:
@@ -220,43 +184,17 @@ def close_containers() -> None:
     _shelf.clear()
 
 
-def _suffix(name: str) -> str:
-    lower = name.lower()
-    return next(suffix for suffix in reversed(_SUFFIXES) if lower.endswith(suffix))
-
-
 def _opener(file: str, rules: Rules) -> Callable[[], Container]:
-    return partial(_open, file, partial(open_seekable, file), rules.containers)
-
-
-def _open(name: str, open_file: Callable[[], BinaryIO], limits: ContainerLimits) -> Container:
-    kind = _KINDS[_suffix(name)]
-    if kind not in ("zip", "tar"):
-        return TarStream(open_file, kind, limits)
-    file = open_file()
-    try:
-        return (ZipContainer if kind == "zip" else TarContainer)(file, limits)
-    except BaseException:
-        file.close()
-        raise
+    return partial(open_container, file, partial(open_seekable, file), rules.containers)
 
 
 def _open_nested(held: Held[Container], outer: str, rules: Rules) -> Container:
     """Open a container that is a member, from memory; raises `ImageFailure`."""
     member = held.container.find(outer)
     if member is not None:
-        _check_nested(member, rules.containers)
+        check_nested(member, rules.containers)
     data, _ = _read(held.container, outer, rules)
-    return _open(outer, partial(io.BytesIO, data), rules.containers)
-
-
-def _check_nested(member: Member, limits: ContainerLimits) -> None:
-    if member.problem is None and member.size > limits.nested_bytes:
-        raise ImageFailure(
-            "container_limit",
-            f"a container in a container of {member.size:,} bytes, more than the "
-            f"{limits.nested_bytes:,} that are held in memory",
-        )
+    return open_container(outer, partial(io.BytesIO, data), rules.containers)
 
 
 def _read(container: Container, name: str, rules: Rules) -> tuple[bytes, Member]:
@@ -270,7 +208,7 @@ def _read(container: Container, name: str, rules: Rules) -> tuple[bytes, Member]
 
 def _split(inner: str) -> tuple[str, str | None]:
     """Part a member's name from that of a member of it."""
-    match = _BOUNDARY.search(inner)
+    match = BOUNDARY.search(inner)
     if match is None:
         return inner, None
     return inner[: match.end() - len(INSIDE)], inner[match.end() :]
@@ -279,126 +217,10 @@ def _split(inner: str) -> tuple[str, str | None]:
 def _own_problem(file: str, container: Container, rules: Rules) -> ImageFailure:
     """Say what is wrong with a container that the listing found to be damaged."""
     if file and os.path.isdir(file + "!"):
-        reason = "a folder beside it has the same name and an exclamation mark; rename one of them"
-        return ImageFailure("unsafe_name", reason)
+        return _HIDDEN.failure()
     contents = Contents()
-    visitor = _Visitor(rules, _EVERYTHING, bool(file), contents, None)
+    visitor = Visitor(rules, EVERYTHING, bool(file), contents, None)
     visitor.visit(container)
     if contents.problem is not None:
         return contents.problem.failure()
     return ImageFailure("changed", "the container was damaged, and is not any more")
-
-
-_EVERYTHING = Wanted(lambda _: True, lambda _: True)
-
-
-class _Visitor:
-    """Goes through a container and those in it, and sorts what is there."""
-
-    def __init__(
-        self,
-        rules: Rules,
-        wanted: Wanted,
-        peek: bool,
-        contents: Contents,
-        held: Held[Container] | None,
-    ) -> None:
-        self._rules = rules
-        self._wanted = wanted
-        self._peek = peek
-        self._contents = contents
-        self._held = held
-        self._count = 0
-        self._nested_bytes = 0
-
-    def visit(self, container: Container) -> None:
-        """List a container; its own problem becomes that of the contents."""
-        if self._held is not None:
-            self._held.sizes.clear()
-        try:
-            self._visit(container, "")
-        except _Enough:
-            limits = self._rules.containers
-            self._contents.problem = Problem(
-                "container_limit",
-                f"it and the containers in it hold more than {limits.members:,} members, or more "
-                f"than {limits.expanded_bytes:,} bytes",
-            )
-        else:
-            self._contents.problem = container.index.problem
-
-    def _visit(self, container: Container, prefix: str) -> None:
-        for member, reader in container.visit():
-            self._count += 1
-            if self._count > self._rules.containers.members:
-                raise _Enough
-            name = prefix + member.name
-            if is_container(name) and self._peek and not (member.other or member.problem):
-                self._visit_nested(name, member, reader, prefix)
-            elif self._wanted.takes(name):
-                self._sort(name, member, reader)
-        self._contents.duplicates += [
-            prefix + name
-            for name in container.index.duplicates
-            if self._wanted.takes(prefix + name)
-        ]
-
-    def _sort(
-        self, name: str, member: Member, reader: ZipContainer | TarContainer | TarCursor
-    ) -> None:
-        if member.other is not None:
-            self._contents.others[member.other] += 1
-        elif self._is_image(member, reader):
-            self._take(name, member)
-        else:
-            self._contents.others[_extension(name)] += 1
-
-    def _take(self, name: str, member: Member) -> None:
-        self._contents.images.append(name)
-        if self._held is not None:
-            self._held.sizes[name] = (len(self._held.sizes), member.size)
-
-    def _is_image(self, member: Member, reader: ZipContainer | TarContainer | TarCursor) -> bool:
-        if member.problem is not None or _extension(member.name) in EXTENSIONS:
-            return True  # Its row says why nobody knows what it is.
-        if not self._peek:
-            return False
-        try:
-            return sniff(reader.head(member, SNIFF_BYTES)) is not None
-        except ImageFailure:
-            return True
-
-    def _visit_nested(
-        self,
-        name: str,
-        member: Member,
-        reader: ZipContainer | TarContainer | TarCursor,
-        prefix: str,
-    ) -> None:
-        if not self._wanted.enters(name):
-            return
-        try:
-            if prefix:
-                raise _TOO_DEEP.failure()
-            _check_nested(member, self._rules.containers)
-            self._nested_bytes += member.size
-            if self._nested_bytes > self._rules.containers.expanded_bytes:
-                raise _Enough
-            data = reader.read(member, self._rules)
-            nested = _open(name, partial(io.BytesIO, data), self._rules.containers)
-            self._visit(nested, name + INSIDE)
-            if nested.index.problem is not None:
-                raise nested.index.problem.failure()
-        except ImageFailure:
-            if self._wanted.takes(name):
-                self._take(name, member)
-            else:
-                self._contents.unread.append(name)
-
-
-class _Enough(Exception):
-    """A container and those in it hold too much."""
-
-
-def _extension(name: str) -> str:
-    return os.path.splitext(name)[1].lower() or "(no extension)"

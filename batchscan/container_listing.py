@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from os.path import join
 from typing import TYPE_CHECKING
 
-from batchscan.container import INSIDE, ITSELF, Contents, Wanted, look_inside
+from batchscan.container import ITSELF, look_inside
+from batchscan.container_kind import INSIDE
+from batchscan.container_visit import Contents, Wanted
 from batchscan.display import display_path, sort_key
 from batchscan.rules import Rules
 

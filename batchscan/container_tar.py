@@ -1,4 +1,4 @@
-"""Tar files: plain ones, read at any place, and compressed ones, read as streams.
+"""Tar files: the way through one, and plain ones, which are read at any place.
 
 Headers are parsed by the standard library's `tarfile`, one at a time, through an input that hands
 it no more than a header's worth: so the input can be hostile, or larger than memory.
@@ -11,8 +11,7 @@ import gzip
 import io
 import tarfile
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -28,15 +27,13 @@ _LONGEST_HEADER = 1 << 20  # Bytes of one long name or pax header.
 _MOST_GLOBAL_HEADERS = 100
 _SEARCHED_BEHIND = 1 << 20  # How far behind its end mark a tar is searched for more.
 _LARGEST_WINDOW = 1 << 27  # Bytes; what `zstd --long` uses.
-_STASHED_MEMBERS = 16  # More than a worker's threads can be out of order.
-_STASHED_BYTES = 1 << 29
 _ENDS = {
     "EmptyHeaderError": ("truncated", "the tar file ends without an end mark"),
     "TruncatedHeaderError": ("truncated", "the tar file ends inside a header"),
 }
 
 
-class _Plain:
+class PlainInput:
     """A tar that is not compressed."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -45,19 +42,23 @@ class _Plain:
         file.seek(0)
 
     def tell(self) -> int:
+        """Return the place in the expanded tar, in bytes."""
         return self._file.tell()
 
     def seek(self, place: int) -> None:
+        """Go to a place."""
         self._file.seek(place)
 
     def read(self, count: int) -> bytes:
+        """Return the next bytes, for a header."""
         return self.take(_header_length(count))
 
     def take(self, count: int) -> bytes:
+        """Return the next bytes, for content; fewer only at the end."""
         return self._file.read(count)
 
 
-class _Compressed:
+class CompressedInput:
     """A tar that comes out of a decompressor: there is no way back."""
 
     size: int | None = None
@@ -69,18 +70,22 @@ class _Compressed:
         self._place = 0
 
     def tell(self) -> int:
+        """Return the place in the expanded tar, in bytes."""
         return self._place
 
     def seek(self, place: int) -> None:
+        """Go to a place."""
         if place < self._place:
             raise ImageFailure("corrupt", "the tar file's headers lead backwards")
         while self._place < place and self._next(place - self._place):
             pass
 
     def read(self, count: int) -> bytes:
+        """Return the next bytes, for a header."""
         return self.take(_header_length(count))
 
     def take(self, count: int) -> bytes:
+        """Return the next bytes, for content; fewer only at the end."""
         pieces = []
         while count and (piece := self._next(count)):
             pieces.append(piece)
@@ -107,7 +112,7 @@ class _Compressed:
 class TarCursor:
     """Passes through a tar once, from its beginning, and can read the member that it is at."""
 
-    def __init__(self, source: _Plain | _Compressed, limits: ContainerLimits) -> None:
+    def __init__(self, source: PlainInput | CompressedInput, limits: ContainerLimits) -> None:
         self._source = source
         self._limits = limits
         self._head = b""
@@ -209,7 +214,7 @@ class TarContainer:
         self._file = file
         self._lock = threading.Lock()
         self.index = Index()
-        cursor = TarCursor(_Plain(file), limits)
+        cursor = TarCursor(PlainInput(file), limits)
         for member in cursor.members():
             self.index.add(member)
         self.index.problem = cursor.problem
@@ -249,119 +254,6 @@ class TarContainer:
         with self._lock:
             self._file.seek(place)
             return self._file.read(count)
-
-
-class TarStream:
-    """A compressed tar. Reading in the stream's order expands it once, whatever lies between.
-
-    A few members that were passed by are kept, for threads that come a little out of order. Who
-    asks for one farther back makes the stream start again.
-    """
-
-    sequential = True
-
-    def __init__(
-        self, open_file: Callable[[], BinaryIO], kind: str, limits: ContainerLimits
-    ) -> None:
-        """Open the file; nothing is read yet. Raises `OSError`."""
-        self._open = open_file
-        self._kind = kind
-        self._limits = limits
-        self._lock = threading.Lock()
-        self._seen: dict[str, Member] = {}
-        self._passed: OrderedDict[str, bytes] = OrderedDict()
-        self._passed_bytes = 0
-        self._file: BinaryIO | None = None
-        self._cursor, self._ahead = self._restarted()
-        self._done = 0
-        self.index = Index()
-        """Complete when a `visit` has ended; it needs one of its own."""
-
-    def visit(self) -> Iterator[tuple[Member, TarCursor]]:
-        """Pass through the whole stream, beside any reading; fills `index`."""
-        index = Index()
-        with self._open() as file:
-            cursor = TarCursor(_Compressed(file, self._kind, self._limits), self._limits)
-            for member in cursor.members():
-                if member.name in index.members:
-                    index.duplicates.append(member.name)
-                    continue
-                index.members[member.name] = member
-                yield member, cursor
-        index.problem = cursor.problem
-        self.index = index
-
-    def find(self, name: str) -> Member | None:
-        """Return the member of a name, searching the stream where it has not come by yet."""
-        member = self.index.members.get(name) or self._seen.get(name)
-        if member is None:
-            member = next((member for member, _ in self.visit() if member.name == name), None)
-        return member
-
-    def read_named(self, name: str, rules: Rules) -> tuple[bytes, Member]:
-        """Return a member's content; raises `ImageFailure` or `OSError`."""
-        with self._lock:
-            if name in self._passed:
-                return self._taken(name), self._seen[name]
-            known = self._seen.get(name)
-            if known is not None and known.place <= self._done:
-                self._restart()
-            began_late = self._done > 0
-            found = self._search(name, rules)
-            if found is None and began_late:
-                self._restart()
-                found = self._search(name, rules)
-        if found is None:
-            raise ImageFailure("vanished", "the container does not hold the file any more")
-        return found
-
-    def weight(self) -> int:
-        """Return about how many bytes of memory is taken."""
-        return 400 * max(len(self._seen), len(self.index.members)) + self._passed_bytes
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
-    def _restarted(self) -> tuple[TarCursor, Iterator[Member]]:
-        self.close()
-        self._file = self._open()
-        cursor = TarCursor(_Compressed(self._file, self._kind, self._limits), self._limits)
-        return cursor, cursor.members()
-
-    def _restart(self) -> None:
-        self._cursor, self._ahead = self._restarted()
-        self._done = 0
-        self._passed.clear()
-        self._passed_bytes = 0
-
-    def _search(self, name: str, rules: Rules) -> tuple[bytes, Member] | None:
-        """Go on to the member of this name; None if it does not lie ahead."""
-        for member in self._ahead:
-            first = self._seen.setdefault(member.name, member)
-            self._done = member.place
-            if first.place != member.place:
-                continue  # A second one of its name.
-            if member.name == name:
-                return self._cursor.read(member, rules), member
-            self._pass(member, rules)
-        return None
-
-    def _pass(self, member: Member, rules: Rules) -> None:
-        if member.problem or member.other or member.size > _STASHED_BYTES // _STASHED_MEMBERS:
-            return
-        with contextlib.suppress(ImageFailure):  # Whoever asks for it will hear the same.
-            data = self._cursor.read(member, rules)
-            self._passed[member.name] = data
-            self._passed_bytes += len(data)
-        while len(self._passed) > _STASHED_MEMBERS:
-            self._taken(next(iter(self._passed)))
-
-    def _taken(self, name: str) -> bytes:
-        data = self._passed.pop(name)
-        self._passed_bytes -= len(data)
-        return data
 
 
 def _header_length(count: int) -> int:

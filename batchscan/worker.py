@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchscan.container import is_container
+from batchscan.container_kind import is_container
 from batchscan.errors import WorkerError
 from batchscan.model import Scorer, open_scorer
 from batchscan.observer import Observer, ShardReport, WorkerFacts
@@ -87,7 +87,7 @@ class ShardWorker:
         for folder in (self._job.root, self._job.parts):
             if not Path(folder).is_dir() and not _is_container_file(folder):
                 raise WorkerError(
-                    f"{socket.gethostname()} does not see {folder}: the archive and the "
+                    f"{socket.gethostname()} does not see the folder {folder}: the archive and the "
                     "output must be reachable under the same path on every machine"
                 )
 
