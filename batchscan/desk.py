@@ -26,11 +26,15 @@ Loaded = TypeVar("Loaded")
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """An image that a thread has in work: its number in the shard, its name, the thread's line."""
+    """An image that a thread has in work: its number in the shard, its name, the thread's line.
+
+    `thread` is the thread's identity, as Python's `threading` has it.
+    """
 
     number: int
     name: str
     line: int
+    thread: int
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class Desk:
         if not hasattr(self._thread, "line"):
             self._thread.line = next(self._lines)
         line: int = self._thread.line
-        work = Work(self._numbers[name], name, line)
+        work = Work(self._numbers[name], name, line, threading.get_ident())
         self._write(line, f"{work.number} work")
         self._works[line] = work
         try:

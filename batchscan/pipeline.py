@@ -18,9 +18,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchscan.archive import ListingNotes, Selection, display_path, list_images
+from batchscan.archive import (
+    ListingNotes,
+    Selection,
+    archive_name,
+    display_path,
+    list_images,
+)
 from batchscan.bundle import Bundle
 from batchscan.config import ScanConfig
+from batchscan.container import close_containers
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
@@ -169,6 +176,7 @@ class _Scan:
             self._score(state, dispatch)
         finally:
             self._progress.close()
+            close_containers()
         if self._plan.planned + self._plan.kept == 0:
             if not part_sources(self._workspace.folder):
                 self._workspace.remove()  # Else an archive that isn't mounted would cost its parts.
@@ -239,9 +247,15 @@ class _Scan:
             self._notes,
             selection=self._config.selection,
             skip=frozenset([str(self._workspace.folder)]),
+            rules=self._config.rules,
         )
         return plan_shards(
-            names, finished, self._plan, root=self._root, shard_size=self._config.shard_size
+            names,
+            finished,
+            self._plan,
+            root=self._root,
+            shard_size=self._config.shard_size,
+            rules=self._config.rules,
         )
 
     def _keep(self, state: RunState) -> Callable[[pa.Table], None]:
@@ -293,7 +307,9 @@ class _Scan:
     def _label_columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
         paths = table["path"].combine_chunks()
         if self._lookup is None:
-            return {"label": folder_labels(paths, self._bundle.classes, Path(self._root).name)}
+            return {
+                "label": folder_labels(paths, self._bundle.classes, archive_name(Path(self._root)))
+            }
         found = self._lookup.find(paths)
         return {name: found[name] for name in found.column_names}
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from batchscan.archive import FileState, ListingNotes, display_path, file_state
+from batchscan.container import in_reading_order
+from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import TRANSIENT
 from batchscan.shard import Shard
 
@@ -117,16 +119,21 @@ class FinishedRows:
 
 
 def plan_shards(
-    names: Iterator[str], finished: FinishedRows, counts: PlanCounts, *, root: str, shard_size: int
+    names: Iterator[str],
+    finished: FinishedRows,
+    counts: PlanCounts,
+    *,
+    root: str,
+    shard_size: int,
+    rules: Rules = DEFAULT_RULES,
 ) -> Iterator[Shard]:
     """Yield shards of the images that are still to be scored, while the listing goes on.
 
     The first shards are small, so that results appear and progress moves soon after the start.
     """
     number, waiting = 0, []
-    for name in names:
-        if finished.is_unchanged(root, name):
-            continue
+    unfinished = (name for name in names if not finished.is_unchanged(root, name))
+    for name in in_reading_order(root, unfinished, rules):
         waiting.append(name)
         counts.planned += 1
         if len(waiting) >= (min(shard_size, _FIRST_SIZE) if number < _FIRST_SHARDS else shard_size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batchscan.archive import ListingNotes
 from batchscan.metrics_table import render_metrics
 from batchscan.summary import ScanSummary
 from batchscan.text import one_line
@@ -58,6 +59,26 @@ def _predicted(summary: ScanSummary) -> str:
     )
 
 
+def _container_notes(notes: ListingNotes) -> list[str]:
+    lines = []
+    if notes.containers:
+        empty = notes.containers_without_images
+        without = f", {empty:,} of them without images" if empty else ""
+        lines.append(f"  inside     {notes.containers:,} zip and tar files looked into{without}")
+    unread = notes.unread_containers
+    if unread:
+        shown = ", ".join(unread[:_SHOWN]) + (", ..." if len(unread) > _SHOWN else "")
+        lines.append(f"  WARNING    {len(unread):,} containers could not be read whole: {shown}")
+    if notes.duplicate_members:
+        shown = ", ".join(notes.duplicate_examples[:_SHOWN])
+        more = ", ..." if notes.duplicate_members > len(notes.duplicate_examples) else ""
+        lines.append(
+            f"  WARNING    {notes.duplicate_members:,} files in containers have the path of "
+            f"another one and were left out: {shown}{more}"
+        )
+    return lines
+
+
 def _notes(summary: ScanSummary) -> list[str]:
     lines = []
     others = summary.notes.other_files
@@ -70,6 +91,7 @@ def _notes(summary: ScanSummary) -> list[str]:
             ", ..." if len(folders) > _SHOWN else ""
         )
         lines.append(f"  WARNING    {len(folders):,} folders could not be read: {shown}")
+    lines += _container_notes(summary.notes)
     if summary.notes.repeated_links:
         lines.append(
             f"  links      {summary.notes.repeated_links:,} to folders that are scanned elsewhere"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchscan.container_limits import DEFAULT_CONTAINER_LIMITS, ContainerLimits
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -13,6 +15,7 @@ class Rules:
     `max_pixels` are not decoded: the default is ten times the largest detector in use. One that
     takes longer than `decode_seconds` to read and decode is given up. `score_all` scores what would
     be skipped, where it can be. `id_key` makes `patient_id_hmac`; None leaves that empty.
+    `containers` limits what is read of zip and tar files.
     """
 
     max_bytes: int = 1 << 30
@@ -20,6 +23,7 @@ class Rules:
     decode_seconds: float = 60.0
     score_all: bool = False
     id_key: bytes | None = None
+    containers: ContainerLimits = DEFAULT_CONTAINER_LIMITS
 
     def limits(self) -> dict[str, float]:
         """Return what failures of the categories `batchscan.schema.LIMITED` depend on."""

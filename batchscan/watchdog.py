@@ -7,13 +7,31 @@ import faulthandler
 import io
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from batchscan.container_pace import steps_of
 from batchscan.desk import Desk, Work
 
 _TICKS = 4  # How often, at least, an image is seen in work before it is late.
 _LONGEST_TICK = 1.0
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How often an image was seen in work, and how far its container had been gone through."""
+
+    count: int
+    step: int | None
+
+
+def _look(work: Work, before: _Look | None) -> _Look:
+    """Look once more; time in which a container is passed through is not the image's."""
+    step = steps_of(work.thread)
+    if before is None or before.step != step:
+        return _Look(0, step)
+    return _Look(before.count + 1, step)
 
 
 class Watchdog:
@@ -58,12 +76,12 @@ class Watchdog:
             self._stream.close()
 
     def _watch(self) -> None:
-        looks: dict[Work, int] = {}
+        looks: dict[Work, _Look] = {}
         while not self._over.wait(self._tick):
             self._wind()
-            looks = {work: looks.get(work, -1) + 1 for work in self._desk.works()}
-            for work, count in looks.items():
-                if count * self._tick >= self._seconds:
+            looks = {work: _look(work, looks.get(work)) for work in self._desk.works()}
+            for work, look in looks.items():
+                if look.count * self._tick >= self._seconds:
                     self._end(work)
 
     def _wind(self) -> None:

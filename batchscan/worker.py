@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchscan.archive import display_path
+from batchscan.container_kind import is_container
 from batchscan.desk import Desk, Work
 from batchscan.errors import WorkerError
 from batchscan.model import Scorer, open_scorer
@@ -117,7 +118,7 @@ class ShardWorker:
 
     def _check_folders(self) -> None:
         for folder in (self._job.root, self._job.parts):
-            if not Path(folder).is_dir():
+            if not Path(folder).is_dir() and not _is_container_file(folder):
                 raise WorkerError(
                     f"{socket.gethostname()} does not see the folder {folder}: the archive and the "
                     "output must be reachable under the same path on every machine"
@@ -133,7 +134,13 @@ class ShardWorker:
             )
 
 
+def _is_container_file(path: str) -> bool:
+    return is_container(path) and Path(path).is_file()
+
+
 def _is_empty(folder: str) -> bool:
+    if _is_container_file(folder):
+        return False
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is None
