@@ -2,19 +2,19 @@
 
 A radiograph has one channel. Stored as colour its channels are equal, up to the noise of JPEG; a
 film that was scanned or photographed has one hue throughout, such as the blue of film base or the
-brown of old paper, that comes and goes with brightness; somebody may have put a red letter on it.
-All of these are to be scored. In a picture in colour many pixels have hues of their own, or the one
-hue is stronger than any film's.
+brown of old paper, which follows the brightness; somebody may have put a red letter on it. All of
+these are to be scored. In a picture in colour many pixels have hues of their own, or the one hue is
+stronger than any film's.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-MAX_TINT = 40.0
-"""Mean chroma, of 128, that a tint may have. Blue film base has about 15 to 30, sepia about 20; a
-photograph of skin or of an eye's background, whose hues are alike, has 40 to 70."""
+MAX_TINT = 36.0
+"""Mean chroma, of 128, that a tint may have: blue film and sepia have 20 to 30."""
 
 MAX_DEVIATION = 16.0
 """How far, of 128, a pixel's chroma may lie beside the tint; noise of JPEG or a camera is less."""
@@ -23,37 +23,58 @@ MAX_MARKS = 0.05
 """Share of pixels that may lie beside it: letters, arrows, a logo."""
 
 _SIDE = 64  # Pixels of the small version that is looked at.
+_LUMA_STEP = 32  # Pixels as bright as each other within so much are compared.
 
 
 def is_colour(image: Image.Image) -> bool:
     """Say whether a picture (of mode YCbCr, or any that converts to RGB) is one in colour.
 
-    Chroma is the distance from grey in the plane of Cb and Cr (ITU-T T.871, clause 7). The tint is
-    its mean. A picture is in colour if the tint is longer than `MAX_TINT`, or if more than
-    `MAX_MARKS` of the pixels lie more than `MAX_DEVIATION` beside the ray from grey through the
-    tint: on the ray are all strengths of the same hue.
+    Chroma is the place of a pixel in the plane of Cb and Cr (ITU-T T.871, clause 7), grey lies at
+    its origin, and the tint is the mean. A picture is in colour if the tint is farther from grey
+    than `MAX_TINT`, or if more than `MAX_MARKS` of the pixels lie more than `MAX_DEVIATION` away
+    from the ray from grey through the tint (they have another hue), or from the median of equally
+    bright pixels (the hue is not that of a film, which colours all of them alike).
     """
-    small = _small(image)
-    blue, red = small.getchannel(1), small.getchannel(2)
-    if all(_near_grey(band) for band in (blue, red)):
+    if _is_near_grey(image):
         return False
-    chroma = np.stack([np.asarray(blue), np.asarray(red)], axis=-1).astype(np.float32) - 128
-    tint = chroma.mean(axis=(0, 1))
+    small = np.asarray(_converted(image.reduce((_step(image.width), _step(image.height)))))
+    luma = small[..., 0].ravel()
+    chroma = small[..., 1:].reshape(-1, 2).astype(np.float32) - 128
+    tint = chroma.mean(axis=0)
     strength = float(np.hypot(*tint))
     if strength > MAX_TINT:
         return True
     hue = tint / max(strength, 1e-6)
-    on_ray = np.maximum(chroma @ hue, 0)[..., None] * hue
-    deviation = np.hypot(*np.moveaxis(chroma - on_ray, -1, 0))
-    return float((deviation > MAX_DEVIATION).mean()) > MAX_MARKS
+    ray = np.maximum(chroma @ hue, 0)[:, None] * hue
+    beside = _is_away(chroma, ray) | _is_away(chroma, _medians(luma, chroma))
+    return float(beside.mean()) > MAX_MARKS
 
 
-def _small(image: Image.Image) -> Image.Image:
-    """Average blocks of pixels, which takes the noise away, and go over to luma and chroma."""
-    small = image.reduce((max(1, image.width // _SIDE), max(1, image.height // _SIDE)))
-    return small if small.mode == "YCbCr" else small.convert("RGB").convert("YCbCr")
+def _medians(luma: NDArray[np.uint8], chroma: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return for each pixel the median chroma of those that are about as bright."""
+    steps = luma // _LUMA_STEP
+    medians = np.empty_like(chroma)
+    for step in np.unique(steps):
+        medians[steps == step] = np.median(chroma[steps == step], axis=0)
+    return medians
 
 
-def _near_grey(band: Image.Image) -> bool:
-    extrema = band.getextrema()
-    return all(abs(value - 128) * 1.5 < MAX_DEVIATION for value in extrema)  # type: ignore[operator]
+def _is_away(chroma: NDArray[np.float32], place: NDArray[np.float32]) -> NDArray[np.bool_]:
+    distance: NDArray[np.float32] = np.hypot(*(chroma - place).T)
+    return distance > MAX_DEVIATION
+
+
+def _is_near_grey(image: Image.Image) -> bool:
+    """Look at single pixels on a grid: enough to tell grey that is stored as colour, and fast."""
+    pixels = _converted(image.resize((_SIDE, _SIDE), Image.Resampling.NEAREST))
+    chroma = np.asarray(pixels)[..., 1:]
+    return abs(int(chroma.min()) - 128) < 10 and abs(int(chroma.max()) - 128) < 10
+
+
+def _converted(image: Image.Image) -> Image.Image:
+    return image if image.mode == "YCbCr" else image.convert("RGB").convert("YCbCr")
+
+
+def _step(side: int) -> int:
+    """Return how many pixels become one: averaging takes the noise away."""
+    return max(1, side // _SIDE)
