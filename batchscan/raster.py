@@ -19,9 +19,18 @@ from batchscan.colour import is_colour
 from batchscan.errors import ImageFailure, ImageSkip, NotScored
 from batchscan.grey import flatten, to_grey
 from batchscan.jpeg import Box, shrink, unreadable_kind
+from batchscan.libtiff import silence_libtiff
 from batchscan.picture import Picture
 from batchscan.rules import Rules
-from batchscan.tiff import LENGTH, WIDTH, Layout, orientation, read_layout, without_inversion
+from batchscan.tiff import (
+    LENGTH,
+    WIDTH,
+    Layout,
+    orientation,
+    reaches_beyond,
+    read_layout,
+    without_inversion,
+)
 
 # Named here so that Pillow knows them: else it would load all of its forty formats.
 _PLUGINS = (Jpeg2KImagePlugin, TiffImagePlugin, WebPImagePlugin)
@@ -88,7 +97,8 @@ def check_size(width: int, height: int, rules: Rules) -> None:
 
 def _open(data: bytes, format: str, layout: Layout | None) -> ImageFile.ImageFile:
     image = Image.open(io.BytesIO(data), formats=[format])
-    if layout is not None and layout.page:
+    if layout is not None:
+        silence_libtiff()
         image.seek(layout.page)
     return image
 
@@ -200,7 +210,11 @@ def _reason_of(data: bytes, format: str) -> Exception:
 
 
 def _ends_early(data: bytes, format: str) -> bool:
-    """Say whether a WebP or BMP file is shorter than its own header says."""
+    """Say whether a file is shorter than its own header says, or lacks its end mark."""
     if format == "webp":  # RFC 9649, 2.4: the size that follows RIFF
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    if format == "jpeg2000":  # ISO/IEC 15444-1, A.4.4: end of codestream, which no data look like
+        return b"\xff\xd9" not in data
+    if format == "tiff":
+        return reaches_beyond(data)
     return format == "bmp" and len(data) < int.from_bytes(data[2:6], "little")

@@ -20,12 +20,12 @@ STRIP_OFFSETS, ORIENTATION, STRIP_BYTES = 273, 274, 279
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
 
 _MAX_DIRECTORIES = 64  # Enough to know that there are several pages.
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8} | {
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
+_SIZES = {
+    **{1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4},
+    **{16: 8, 17: 8, 18: 8},
 }
+"""Bytes of each type of value."""
+
 _WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
 
@@ -119,16 +119,29 @@ def without_inversion(data: bytes, layout: Layout) -> bytes:
     return bytes(changed)
 
 
+def reaches_beyond(data: bytes) -> bool:
+    """Say whether a field of any directory lies beyond the end of the file."""
+    return any(
+        entry.place + entry.bytes > len(data)
+        for directory in _directories(data)
+        for entry in directory.entries.values()
+    )
+
+
 def orientation(exif: bytes) -> int:
     """Return EXIF's orientation, 1 to 8 (EXIF 2.32, 4.6.4); 1 where it says nothing sensible."""
     while exif.startswith(b"Exif\0\0"):
         exif = exif[6:]
-    directory = next(_directories(exif), None)
+    try:
+        directory = next(_directories(exif), None)
+    except ImageFailure:
+        return 1
     value = directory.first(ORIENTATION, 1) if directory else 1
     return value if 1 <= value <= 8 else 1
 
 
 def _directories(data: bytes) -> Iterator[Directory]:
+    """Read one directory after the other; raises `ImageFailure` where the file ends before it."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 16:
         return
@@ -140,7 +153,7 @@ def _directories(data: bytes) -> Iterator[Directory]:
         try:
             entries, offset = _entries(data, order, offset, big)
         except struct.error:
-            return  # It lies beyond the end of the file.
+            raise ImageFailure("truncated", "the file ends before its last directory") from None
         yield Directory(data, order, entries)
 
 
