@@ -37,7 +37,8 @@ def is_colour(image: Image.Image) -> bool:
     """
     if _is_near_grey(image):
         return False
-    small = np.asarray(_converted(image.reduce((_step(image.width), _step(image.height)))))
+    whole = image.convert("RGB") if image.mode == "P" else image
+    small = np.asarray(_converted(whole.reduce((_step(image.width), _step(image.height)))))
     luma = small[..., 0].ravel()
     chroma = small[..., 1:].reshape(-1, 2).astype(np.float32) - 128
     tint = chroma.mean(axis=0)
