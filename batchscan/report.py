@@ -62,7 +62,7 @@ def _notes(summary: ScanSummary) -> list[str]:
     others = summary.notes.other_files
     if others:
         kinds = ", ".join(f"{name} {n:,}" for name, n in others.most_common(_SHOWN))
-        lines.append(f"  left out   {others.total():,} files that are no JPEG or PNG ({kinds})")
+        lines.append(f"  left out   {others.total():,} files that are no images ({kinds})")
     folders = summary.notes.unreadable_folders
     if folders:
         shown = ", ".join(folders[:_SHOWN]) + (", ..." if len(folders) > _SHOWN else "")
