@@ -18,15 +18,16 @@ def shrink(image: ImageFile.ImageFile, data: bytes, size: int) -> tuple[Box | No
     """Decode a JPEG at the smallest of libjpeg's scales that still covers `size`.
 
     Returns the box that the picture fills (the decoder rounds its size up: the last row and column
-    may be filled in part only), and whether it is in colour. Luma is the image's first band: grey
-    files are decoded straight to it, and so are the usual colour files (YCbCr), where chroma comes
-    along at the reduced size. The rare ones that store red, green and blue are decoded to luma, and
-    a second time, very small, for their colour.
+    may be filled in part only), and whether it is in colour. Three components are decoded as they
+    are stored, to luma with chroma or to red, green and blue: the luma of either is, bit for bit,
+    that of a grey decode. Where it is not sure how they are stored, a grey decode is what is done,
+    and another one, very small, for the colour.
     """
-    if image.mode == "RGB" and not _stores_luma(image):
+    stored = _stored_mode(image) if image.mode == "RGB" else image.mode
+    if stored is None:
         coloured = _tiny_is_colour(data)
         return _draft(image, "L", size), coloured
-    box = _draft(image, "YCbCr", size)
+    box = _draft(image, stored, size)
     image.load()
     return box, image.mode != "L" and is_colour(image)
 
@@ -44,15 +45,15 @@ def unreadable_kind(data: bytes) -> str | None:
     return None
 
 
-def _stores_luma(image: Image.Image) -> bool:
-    """Say whether libjpeg will surely take the components for Y, Cb and Cr.
+def _stored_mode(image: Image.Image) -> str | None:
+    """Return what libjpeg will surely take three components for: YCbCr, RGB, or None.
 
-    A wrong guess would end in an error; the answer No only costs time.
+    A wrong guess would end in an error or in other rounding; None only costs time.
     """
-    if "adobe_transform" in image.info:
-        return bool(image.info["adobe_transform"] == 1)
+    if "jfif" not in image.info and "adobe_transform" in image.info:
+        return {0: "RGB", 1: "YCbCr"}.get(image.info["adobe_transform"])
     layers = image.layer if isinstance(image, JpegImagePlugin.JpegImageFile) else []
-    return [layer[0] for layer in layers] == [1, 2, 3]
+    return "YCbCr" if [layer[0] for layer in layers] == [1, 2, 3] else None
 
 
 def _tiny_is_colour(data: bytes) -> bool:

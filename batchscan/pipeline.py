@@ -337,6 +337,6 @@ class _Scan:
         if self._config.selection != Selection():
             among += " that --include and --exclude leave"
         return (
-            f"{self._config.archive}: expected images ({readable_formats()}), found none among {among}; "
-            "check the path, the mount and --include/--exclude"
+            f"{self._config.archive}: expected images ({readable_formats()}), found none among "
+            f"{among}; check the path, the mount and --include/--exclude"
         )

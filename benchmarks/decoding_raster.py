@@ -1,10 +1,10 @@
 """Decoding of each raster format beside plain Pillow: ratios of processor time, in turns.
 
-    python -m benchmarks.decoding_raster [FOLDER] [--images 8] [--repeats 9] [--size 144] [--json FILE]
+    python -m benchmarks.decoding_raster [FOLDER] [--images 8] [--repeats 9] [--json FILE]
 
-Each image (JPEGs of FOLDER, else phantoms) is encoded in each format. Plain Pillow opens, decodes and
-converts it to grey, then shrinks it to the square; JPEG is decoded at a reduced size there, too. What
-batchscan adds are checks (sums, pages, limits, colour), orientation, depth and flags.
+Each image (JPEGs of FOLDER, else phantoms) is encoded in each format. Plain Pillow opens, decodes,
+makes grey and shrinks to the square; JPEG is decoded at a reduced size there, too. What batchscan
+adds are checks (sums, pages, limits, colour), orientation, depth and flags.
 """
 
 from __future__ import annotations

@@ -547,6 +547,19 @@ def test_jpeg_pixels_stay(mode: str, options: dict[str, object], scale: int) -> 
     assert np.array_equal(decoded.pixels, present_way(data, SIZE))
 
 
+def test_pixels_of_a_jpeg_with_strange_components_stay() -> None:
+    """A JPEG that does not say for sure how it stores its colour keeps its pixels, too."""
+    grey = picture(60, 50)
+    image = Image.merge("RGB", [grey, grey.transpose(Image.Transpose.ROTATE_180), grey])
+    data = bytearray(encode(image, "jpeg"))
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    for number in range(3):  # ISO/IEC 10918-1, B.2.2 and B.2.3: identifiers of the components
+        data[frame + 10 + 3 * number] = data[scan + 5 + 2 * number] = 40 + number
+    decoded = decode(bytes(data), SIZE, Rules(score_all=True))
+    assert decoded.flags == ("colour",)
+    assert np.array_equal(decoded.pixels, present_way(bytes(data), SIZE))
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
 def test_png_pixels_stay(mode: str) -> None:
     """Every kind of 8-bit PNG gives the very pixels that models were trained on."""
