@@ -107,7 +107,7 @@ def main() -> None:
 )
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
 def run(max_failures: str | None, **options: Any) -> None:
-    """Score every JPEG and PNG below ARCHIVE and write one Parquet file.
+    """Score every X-ray image below ARCHIVE and write one Parquet file.
 
     Run the same command again to resume after an interruption, or to take in what is new or
     changed since. Class labels come from folders named like a class (NORMAL, PNEUMONIA), or from

@@ -61,6 +61,7 @@ from batchscan.results import (
 from batchscan.schema import LIMITED, TRANSIENT, result_schema, score_schema
 from batchscan.shard import Shard
 from batchscan.signals import check_signals
+from batchscan.signature import readable_formats
 from batchscan.summary import ScanSummary
 from batchscan.worker import Job
 from batchscan.workspace import Identity, RunState, Workspace
@@ -366,6 +367,6 @@ class _Scan:
         if self._config.selection != Selection():
             among += " that --include and --exclude leave"
         return (
-            f"{self._config.archive}: expected JPEG or PNG images, found none among {among}; "
-            "check the path, the mount and --include/--exclude"
+            f"{self._config.archive}: expected images ({readable_formats()}), found none among "
+            f"{among}; check the path, the mount and --include/--exclude"
         )

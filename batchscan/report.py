@@ -84,7 +84,7 @@ def _notes(summary: ScanSummary) -> list[str]:
     others = summary.notes.other_files
     if others:
         kinds = ", ".join(f"{one_line(name)} {n:,}" for name, n in others.most_common(_SHOWN))
-        lines.append(f"  left out   {others.total():,} files that are no JPEG or PNG ({kinds})")
+        lines.append(f"  left out   {others.total():,} files that are no images ({kinds})")
     folders = summary.notes.unreadable_folders
     if folders:
         shown = ", ".join(map(one_line, folders[:_SHOWN])) + (
