@@ -19,7 +19,13 @@ from pathlib import Path
 
 from batchscan.errors import ImageFailure, UsageError
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.signature import EXTENSIONS, SNIFF_BYTES, sniff
+from batchscan.signature import (
+    EXTENSIONS,
+    SNIFF_BYTES,
+    is_directory_file,
+    kind_of_other,
+    sniff,
+)
 
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _LOOKS_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
@@ -111,7 +117,7 @@ def list_images(
         if _is_image(os.path.join(root, name), peek):
             yield name
         else:
-            notes.other_files[os.path.splitext(name)[1].lower() or "(no extension)"] += 1
+            notes.other_files[kind_of_other(name)] += 1
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -123,7 +129,7 @@ def _matches(path: str, pattern: str) -> bool:
 def _is_image(file: str, peek: bool) -> bool:
     if _is_named_image(file):
         return True
-    if not peek:
+    if not peek or is_directory_file(file):
         return False
     try:
         with open(file, "rb", buffering=0, opener=_open_at_once) as stream:

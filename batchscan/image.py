@@ -69,12 +69,16 @@ def _checked_format(data: bytes) -> str:
     if format is None:
         raise ImageFailure(
             "not_an_image",
-            f"expected JPEG or PNG content, found a file that begins with {data[:8].hex(' ')}",
+            f"expected JPEG, PNG or DICOM content, found a file that begins with {data[:8].hex(' ')}",
         )
     return format
 
 
 def _read(data: bytes, format: str, size: int, rules: Rules) -> Picture:
+    if format == "dicom":
+        from batchscan.dicom import read_dicom  # Not imported where there is no DICOM: pydicom.
+
+        return read_dicom(data, size, rules)
     return read_raster(data, format, size, rules)
 
 
