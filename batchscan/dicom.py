@@ -8,30 +8,22 @@ What becomes of a file: `dicom_file` finds its elements, `dicom_selection` says 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
+from numpy.typing import NDArray
 from PIL import Image
 
 from batchscan.attributes import NO_ATTRIBUTES, Attributes
 from batchscan.colour import is_colour
 from batchscan.dicom_attributes import attributes_of
 from batchscan.dicom_file import DicomFile, open_dicom
+from batchscan.dicom_layout import Layout, check_limits, layout_of
 from batchscan.dicom_levels import grey_levels
-from batchscan.dicom_pixels import (
-    Layout,
-    check_limits,
-    keeps_container,
-    layout_of,
-    read_palette,
-    read_pixels,
-)
+from batchscan.dicom_pixels import keeps_container, read_palette, read_pixels
 from batchscan.dicom_selection import check_has_pixels, unwanted
 from batchscan.errors import ImageFailure, ImageSkip, NotScored
 from batchscan.picture import Picture
 from batchscan.rules import Rules
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass
@@ -61,17 +53,18 @@ def read_dicom(data: bytes, size: int, rules: Rules) -> Picture:
     known = _Known()
     try:
         return _read(data, size, rules, known)
-    except NotScored as problem:
-        raise known.completed(problem) from None
-    except MemoryError:
-        problem = ImageFailure("too_large", "not enough memory to decode the image")
-        raise known.completed(problem) from None
-    except ImportError:
-        problem = ImageFailure("unsupported", "a package for DICOM is missing; reinstall batchscan")
-        raise known.completed(problem) from None
     except Exception as error:  # The libraries raise many types, and quote the file in them.
-        reason = f"the DICOM data is damaged ({type(error).__name__})"
-        raise known.completed(ImageFailure("corrupt", reason)) from None
+        raise known.completed(_as_problem(error)) from None
+
+
+def _as_problem(error: Exception) -> NotScored:
+    if isinstance(error, NotScored):
+        return error
+    if isinstance(error, MemoryError):
+        return ImageFailure("too_large", "not enough memory to decode the image")
+    if isinstance(error, ImportError):
+        return ImageFailure("unsupported", "a package for DICOM is missing; reinstall batchscan")
+    return ImageFailure("corrupt", f"the DICOM data is damaged ({type(error).__name__})")
 
 
 def _read(data: bytes, size: int, rules: Rules, known: _Known) -> Picture:
@@ -104,7 +97,7 @@ def _to_grey(file: DicomFile, layout: Layout) -> tuple[Image.Image, bool]:
     return Image.fromarray(grey), False
 
 
-def _from_colour(pixels: NDArray, bits: int) -> tuple[Image.Image, bool]:
+def _from_colour(pixels: NDArray[Any], bits: int) -> tuple[Image.Image, bool]:
     """Take RGB of any depth, (rows, columns, 3); grey is its luma (ITU-R BT.601)."""
     deep = pixels.dtype.itemsize > 1
     image = Image.fromarray((pixels >> (bits - 8)).astype("u1") if deep else pixels)

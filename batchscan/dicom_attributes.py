@@ -1,7 +1,7 @@
 """DICOM elements -> attributes for audits: few, and none that identifies anybody.
 
-Codes are taken only if they are ones that the standard or usage knows, so that nothing else can slip
-through in them; free text only where it names a product. Dates leave no more than a year and an age.
+Codes are taken only if they are ones that the standard or usage knows, so that nothing else can
+slip through in them; free text only where it names a product. Dates leave a year and an age.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ the Safe Harbor rule of HIPAA, 45 CFR 164.514(b)(2)(i)(C))."""
 
 _LONGEST = 64  # PS3.5, 6.2: the length of a long string (VR LO)
 _AGE = re.compile(r"(\d{1,3})([DWMY]?)")  # PS3.5, 6.2: age string (VR AS)
-_DATE = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)")  # PS3.5, 6.2: date (VR DA), also as before 1993
+_DATE = re.compile(
+    r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)"
+)  # PS3.5, 6.2: date (VR DA), also as before 1993
 _YEARS = range(1895, 2200)  # There are X-rays since 1895.
 _UNITS = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0, "": 1.0}
 
@@ -72,7 +74,7 @@ def _age(elements: Elements, study: date | None) -> float | None:
 
 
 def _stated_age(text: str) -> float | None:
-    """Read an age such as 062Y, 018M or 003D; one without unit, as data sets have it, is in years."""
+    """Read an age such as 062Y, 018M or 003D; without unit, as some have it, in years."""
     match = _AGE.fullmatch(text)
     if match is None:
         return None

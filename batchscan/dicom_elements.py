@@ -97,3 +97,12 @@ class Elements:
 
 
 _INTEGER_STRINGS = frozenset({"NumberOfFrames"})
+
+
+def uid_name(uid: str) -> str:
+    """Return the standard's name for a unique identifier (PS3.6, annex A), "" for a private one."""
+    from pydicom.config import IGNORE
+    from pydicom.uid import UID
+
+    name = UID(uid, IGNORE).name
+    return "" if name == uid else name

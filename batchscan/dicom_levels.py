@@ -1,4 +1,4 @@
-"""Stored values of a DICOM image -> grey levels from 0 (black) to 255 (white), in the standard's order.
+"""Stored values of a DICOM image -> grey levels, 0 black to 255 white, in the standard's order.
 
 All of it is worked out on a table of the at most 65,536 values that a pixel can have; the pixels
 themselves are then looked up once.
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.dicom_elements import Elements
+from batchscan.dicom_layout import Layout
 from batchscan.dicom_lookup import lookup_table
-from batchscan.dicom_pixels import Layout
 
 Values = NDArray[np.float64]
 
@@ -22,7 +22,9 @@ PERCENTILES = (0.5, 99.5)
 than half a percent of an image."""
 
 _SAMPLE = 1_000_000  # Percentiles of so many pixels are those of all.
-_ROWS = 64  # So many are looked up at a time: what numpy makes of them meanwhile stays in the cache.
+_ROWS = (
+    64  # So many are looked up at a time: what numpy makes of them meanwhile stays in the cache.
+)
 
 
 def grey_levels(
@@ -67,9 +69,7 @@ def _stored_values(bits: int, layout: Layout, container: bool) -> NDArray[np.int
     return values
 
 
-def _padding(
-    stored: NDArray[np.int64], elements: Elements, layout: Layout
-) -> NDArray[np.bool_]:
+def _padding(stored: NDArray[np.int64], elements: Elements, layout: Layout) -> NDArray[np.bool_]:
     """Say which values are padding: Pixel Padding Value, or all from it to its Range Limit.
 
     PS3.3, C.7.5.1.1.2: both are meant before the modality LUT.
@@ -92,7 +92,8 @@ def _modality(stored: NDArray[np.int64], elements: Elements, layout: Layout) -> 
         if table is not None:
             return table.at(stored)
     slope = elements.decimal("RescaleSlope") or 1.0
-    return stored * slope + (elements.decimal("RescaleIntercept") or 0.0)
+    intercept = elements.decimal("RescaleIntercept") or 0.0
+    return stored.astype(np.float64) * slope + intercept
 
 
 def _voi(values: Values, elements: Elements) -> Values | None:
@@ -113,7 +114,9 @@ def _voi(values: Values, elements: Elements) -> Values | None:
 def _window(values: Values, centre: float, width: float, function: str) -> Values | None:
     """Apply a window (PS3.3, C.11.2.1.2 and C.11.2.1.3); `function` is LINEAR where not told."""
     if function == "SIGMOID" and width > 0:
-        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
+        exponents = np.clip(-4 * (values - centre) / width, -700, 700)
+        share: Values = 1 / (1 + np.exp(exponents))
+        return share
     if function == "LINEAR_EXACT" and width > 0:
         return np.clip((values - centre) / width + 0.5, 0, 1)
     if width > 1:
@@ -144,12 +147,11 @@ def _between_percentiles(values: Values, counts: NDArray[np.int64]) -> Values:
     if np.count_nonzero(inner) > 1:
         ordered, weights = ordered[inner], weights[inner]
     rank = np.cumsum(weights)
-    low, high = (
-        ordered[np.searchsorted(rank, share / 100 * rank[-1])] for share in PERCENTILES
-    )
+    low, high = (ordered[np.searchsorted(rank, share / 100 * rank[-1])] for share in PERCENTILES)
     if low == high:
         low, high = ordered[0], ordered[-1]
-    return (values - low) / ((high - low) or 1.0)
+    share: Values = (values - low) / ((high - low) or 1.0)
+    return share
 
 
 def _look_up(levels: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -22,14 +22,15 @@ class LookupTable:
     def at(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Look values up; those below and above the table get its first and last entry."""
         places = np.clip(np.floor(values) - self.first, 0, len(self.entries) - 1)
-        return self.entries[places.astype(np.int64)]
+        found: NDArray[np.float64] = self.entries[places.astype(np.int64)]
+        return found
 
 
 def lookup_table(item: Elements, *, signed: bool) -> LookupTable | None:
     """Read an item of a LUT sequence (PS3.3, C.11.1.1 and C.11.2.1.1); None if it makes no sense.
 
-    `signed` tells whether the first input value is, where the file doesn't. LUT Descriptor holds the
-    number of entries (0 for 65,536), the first input value and the bits of an entry, 8 to 16.
+    `signed` tells whether the first input value is, where the file doesn't. LUT Descriptor holds
+    the number of entries (0 for 65,536), the first input value and the bits of an entry, 8 to 16.
     Entries of 8 bits may be packed two to a word.
     """
     descriptor, words = item.words("LUTDescriptor"), item.words("LUTData")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscan.dicom_elements import uid_name
 from batchscan.dicom_file import BIG_ENDIAN, DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, DicomFile
-from batchscan.dicom_selection import frame_count
+from batchscan.dicom_layout import Layout
 from batchscan.dicom_stream import check_stream, first_frame
 from batchscan.errors import ImageFailure
-from batchscan.raster import check_size
-from batchscan.rules import Rules
 
 if TYPE_CHECKING:
     from batchscan.dicom_elements import Elements
@@ -36,82 +34,7 @@ _PLUGINS = {  # PS3.6, annex A; the fastest decoder of each that needs no GPL
     "1.2.840.10008.1.2.4.203": "pylibjpeg",  # high-throughput JPEG 2000
     _RLE: "pylibjpeg",
 }
-_GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
-_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PUBLIC = re.compile(r"1\.2\.840\.10008\.1\.2(\.\d{1,3}){0,3}")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How pixels are stored (PS3.3, C.7.6.3; PS3.5, 8.1.1).
-
-    `photometric` is the photometric interpretation; `samples` is 1, or 3 for colour. Each sample
-    takes `allocated` bits, of which `stored` count, the highest at `high_bit`.
-    """
-
-    rows: int
-    columns: int
-    frames: int
-    samples: int
-    photometric: str
-    allocated: int
-    stored: int
-    high_bit: int
-    signed: bool
-    planar: int
-
-
-def layout_of(elements: Elements) -> Layout:
-    """Read the image pixel module; raises `ImageFailure` for what it must not say, or is not read."""
-    allocated = elements.integer("BitsAllocated") or 0
-    stored = elements.integer("BitsStored") or allocated
-    high_bit = elements.integer("HighBit")
-    samples = elements.integer("SamplesPerPixel") or 1
-    layout = Layout(
-        rows=elements.integer("Rows") or 0,
-        columns=elements.integer("Columns") or 0,
-        frames=frame_count(elements),
-        samples=samples,
-        photometric=elements.code("PhotometricInterpretation")
-        or ("MONOCHROME2" if samples == 1 else "RGB"),
-        allocated=allocated,
-        stored=stored,
-        high_bit=stored - 1 if high_bit is None else high_bit,
-        signed=elements.integer("PixelRepresentation") == 1,
-        planar=elements.integer("PlanarConfiguration") or 0,
-    )
-    _check_layout(layout)
-    return layout
-
-
-def _check_layout(layout: Layout) -> None:
-    if layout.photometric not in (_GREY if layout.samples == 1 else _COLOUR) or (
-        layout.samples not in (1, 3)
-    ):
-        raise ImageFailure(
-            "unsupported", "expected grey, palette, RGB or YBR pixels, found another kind of colour"
-        )
-    if layout.allocated not in (8, 16):
-        raise ImageFailure(
-            "unsupported", f"expected 8 or 16 bits a sample, found {layout.allocated}"
-        )
-    if not 1 <= layout.stored <= layout.high_bit + 1 <= layout.allocated:
-        raise ImageFailure(
-            "corrupt",
-            f"{layout.stored} bits up to bit {layout.high_bit} do not fit in {layout.allocated}",
-        )
-
-
-def check_limits(layout: Layout, rules: Rules) -> None:
-    """Raise `ImageFailure` for an image without pixels, or with more values than are decoded."""
-    check_size(layout.columns, layout.rows, rules)
-    values = layout.rows * layout.columns * layout.samples * layout.frames
-    if values > rules.max_pixels:
-        raise ImageFailure(
-            "too_large",
-            f"{values:,} values in {layout.frames:,} frames, more than the "
-            f"{rules.max_pixels:,} that are decoded",
-        )
 
 
 def read_pixels(file: DicomFile, layout: Layout) -> NDArray[np.generic]:
@@ -135,7 +58,7 @@ def read_pixels(file: DicomFile, layout: Layout) -> NDArray[np.generic]:
 
 def read_palette(pixels: NDArray[Any], elements: Elements) -> NDArray[np.uint16]:
     """Look palette colours up (PS3.3, C.7.9): RGB of 16 bits, uint16 (rows, columns, 3)."""
-    from pydicom.pixels import apply_color_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     colours = apply_color_lut(pixels, elements.dataset)
     if colours.dtype.itemsize == 1:
@@ -150,11 +73,8 @@ def keeps_container(syntax: str) -> bool:
 
 def syntax_name(uid: str) -> str:
     """Name a transfer syntax in words; a private UID is not repeated, as it may tell of a place."""
-    from pydicom.uid import UID_dictionary
-
-    if uid in UID_dictionary:
-        return f"the transfer syntax {UID_dictionary[uid][0]}"
-    return f"the transfer syntax {uid}" if _PUBLIC.fullmatch(uid) else "a private transfer syntax"
+    name = uid_name(uid) or (uid if _PUBLIC.fullmatch(uid) else "")
+    return f"the transfer syntax {name}" if name else "a private transfer syntax"
 
 
 def _native(file: DicomFile, layout: Layout) -> NDArray[Any]:
@@ -189,26 +109,24 @@ def _decode(
     syntax: str, pixels: memoryview | bytes, layout: Layout, **options: Any
 ) -> NDArray[Any]:
     """Have pydicom decode one frame; colour comes as RGB (PS3.3, C.7.6.3.1.2)."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
-    array: NDArray[Any] = get_decoder(syntax).as_array(
-        pixels,
-        index=0,
-        raw=layout.samples == 1,
-        decoding_plugin=_PLUGINS.get(syntax, ""),
-        view_only=True,
-        rows=layout.rows,
-        columns=layout.columns,
-        number_of_frames=1,
-        samples_per_pixel=layout.samples,
-        photometric_interpretation=layout.photometric,
-        bits_allocated=layout.allocated,
-        bits_stored=layout.stored,
-        pixel_representation=int(layout.signed),
-        planar_configuration=layout.planar,
-        pixel_keyword="PixelData",
-        **options,
-    )[0]
+    options |= {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": layout.samples,
+        "photometric_interpretation": layout.photometric,
+        "bits_allocated": layout.allocated,
+        "bits_stored": layout.stored,
+        "pixel_representation": int(layout.signed),
+        "planar_configuration": layout.planar,
+        "pixel_keyword": "PixelData",
+        "view_only": True,
+        "decoding_plugin": _PLUGINS.get(syntax, ""),
+    }
+    decoder = get_decoder(syntax)
+    array: NDArray[Any] = decoder.as_array(pixels, index=0, raw=layout.samples == 1, **options)[0]
     return array
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from batchscan.dicom_elements import Elements
+from batchscan.dicom_elements import Elements, uid_name
 from batchscan.dicom_file import DicomFile
 from batchscan.dicom_view import LATERAL, view_of
 from batchscan.errors import ImageFailure, ImageSkip
@@ -61,7 +61,7 @@ def check_has_pixels(file: DicomFile) -> None:
         return
     if file.floating:
         raise ImageFailure("unsupported", "pixels as floating point numbers are not read")
-    name = _class_name(file.sop_class)
+    name = uid_name(file.sop_class)
     is_image = "Image" in name or file.elements.integer("Rows") is not None
     if is_image or file.overrun or not file.sop_class:
         raise ImageFailure("truncated", "the file ends before its pixels")
@@ -100,13 +100,5 @@ def _is_radiograph(modality: str, sop_class: str) -> bool:
     """Go by the modality, or where there is none by the kind of object."""
     if modality:
         return modality in MODALITIES
-    kind = _class_name(sop_class)
+    kind = uid_name(sop_class)
     return not kind or sop_class in (*_RADIOGRAPHS, _FOR_PROCESSING, *_UNTYPICAL)
-
-
-def _class_name(sop_class: str) -> str:
-    """Return the standard's name of a SOP class, "" for a private one."""
-    from pydicom.uid import UID_dictionary
-
-    entry = UID_dictionary.get(sop_class)
-    return entry[0] if entry else ""

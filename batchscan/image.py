@@ -69,7 +69,7 @@ def _checked_format(data: bytes) -> str:
     if format is None:
         raise ImageFailure(
             "not_an_image",
-            f"expected JPEG, PNG or DICOM content, found a file that begins with {data[:8].hex(' ')}",
+            f"expected JPEG, PNG or DICOM, found a file that begins with {data[:8].hex(' ')}",
         )
     return format
 

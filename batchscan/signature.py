@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import PurePath
 
 from batchscan.dicom_signature import is_dicom
 
@@ -35,7 +35,7 @@ def kind_of_other(name: str) -> str:
     """
     file = name.rpartition("/")[2]
     known = _KNOWN_FILES.get(file.lower())
-    return known or os.path.splitext(file)[1].lower() or "(no extension)"
+    return known or PurePath(file).suffix.lower() or "(no extension)"
 
 
 def is_directory_file(name: str) -> bool:
