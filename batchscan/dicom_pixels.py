@@ -1,12 +1,21 @@
-"""Pixel data of a DICOM file -> the stored values of its first frame."""
+"""Pixel data of a DICOM file -> the stored values of its first frame.
+
+Pillow must be loaded before GDCM, as it is here: the other way round, python-gdcm 3.2.6 makes
+Pillow overwrite memory when it writes a PNG.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image  # noqa: F401 (before GDCM)
 
 from batchscan.dicom_elements import uid_name
 from batchscan.dicom_file import BIG_ENDIAN, DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, DicomFile
@@ -34,6 +43,7 @@ _PLUGINS = {  # PS3.6, annex A; the fastest decoder of each that needs no GPL
     "1.2.840.10008.1.2.4.203": "pylibjpeg",  # high-throughput JPEG 2000
     _RLE: "pylibjpeg",
 }
+_GDCM = threading.Lock()
 _PUBLIC = re.compile(r"1\.2\.840\.10008\.1\.2(\.\d{1,3}){0,3}")
 
 
@@ -101,7 +111,7 @@ def _compressed(pixels: memoryview, syntax: str, layout: Layout) -> NDArray[Any]
             stream, rows=layout.rows, columns=layout.columns, samples=layout.samples
         )
         if syntax == _EXTENDED and header.precision > 8:
-            return _extended(stream, layout, header.precision)
+            return _extended(stream, layout)
     return _decode(syntax, encapsulate([stream], has_bot=False), layout)
 
 
@@ -123,14 +133,32 @@ def _decode(
         "planar_configuration": layout.planar,
         "pixel_keyword": "PixelData",
         "view_only": True,
+        "correct_unused_bits": False,  # That would be a second pass over all pixels.
         "decoding_plugin": _PLUGINS.get(syntax, ""),
     }
     decoder = get_decoder(syntax)
-    array: NDArray[Any] = decoder.as_array(pixels, index=0, raw=layout.samples == 1, **options)[0]
+    with _without_stderr() if options["decoding_plugin"] == "gdcm" else contextlib.nullcontext():
+        array: NDArray[Any] = decoder.as_array(pixels, index=0, raw=layout.samples == 1, **options)[
+            0
+        ]
     return array
 
 
-def _extended(stream: bytes, layout: Layout, precision: int) -> NDArray[np.uint16]:
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Keep what GDCM's copy of libjpeg prints to itself; it knows no other way to say it."""
+    with _GDCM:
+        kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nothing, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nothing)
+
+
+def _extended(stream: bytes, layout: Layout) -> NDArray[np.uint16]:
     """Decode JPEG extended of 12 bits, which GDCM can but pydicom's plugin for it refuses to."""
     import gdcm
 
@@ -149,6 +177,8 @@ def _extended(stream: bytes, layout: Layout, precision: int) -> NDArray[np.uint1
     kind = gdcm.PhotometricInterpretation
     image.SetPhotometricInterpretation(kind(kind.MONOCHROME2))
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, precision, precision - 1, 0))
-    buffer = image.GetBuffer().encode("utf-8", "surrogateescape")  # It gives bytes as a str.
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, layout.stored, layout.stored - 1, 0))
+    with _without_stderr():
+        text = image.GetBuffer()
+    buffer = text.encode("utf-8", "surrogateescape")  # It gives bytes as a str.
     return np.frombuffer(buffer, dtype="<u2").reshape(layout.rows, layout.columns)

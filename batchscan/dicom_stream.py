@@ -55,7 +55,7 @@ def check_stream(stream: bytes, *, rows: int, columns: int, samples: int) -> Str
 
     Raises `ImageFailure`: `corrupt` where they differ, `truncated` where the stream has no end.
     """
-    header = _jpeg_2000(stream) if _CODESTREAM in stream[:256] else _jpeg(stream)
+    header = _jpeg_2000(stream) if _CODESTREAM in stream[:4096] else _jpeg(stream)
     if header is None:
         raise ImageFailure("corrupt", "the compressed pixel data has no header that can be read")
     if (header.rows, header.columns, header.samples) != (rows, columns, samples):
