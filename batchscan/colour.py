@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-MAX_TINT = 32.0
+MAX_TINT = 36.0
 """Mean chroma, of 128, that a tint may have: blue film and sepia have 20 to 30."""
 
 MAX_DEVIATION = 16.0
@@ -37,7 +37,8 @@ def is_colour(image: Image.Image) -> bool:
     """
     if _is_near_grey(image):
         return False
-    small = np.asarray(_converted(image.reduce((_step(image.width), _step(image.height)))))
+    whole = image.convert("RGB") if image.mode == "P" else image
+    small = np.asarray(_converted(whole.reduce((_step(image.width), _step(image.height)))))
     luma = small[..., 0].ravel()
     chroma = small[..., 1:].reshape(-1, 2).astype(np.float32) - 128
     tint = chroma.mean(axis=0)
@@ -60,7 +61,8 @@ def _medians(luma: NDArray[np.uint8], chroma: NDArray[np.float32]) -> NDArray[np
 
 
 def _is_away(chroma: NDArray[np.float32], place: NDArray[np.float32]) -> NDArray[np.bool_]:
-    return np.hypot(*(chroma - place).T) > MAX_DEVIATION
+    distance: NDArray[np.float32] = np.hypot(*(chroma - place).T)
+    return distance > MAX_DEVIATION
 
 
 def _is_near_grey(image: Image.Image) -> bool:

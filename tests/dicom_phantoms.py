@@ -35,12 +35,11 @@ BY_PYDICOM = {
 BY_GDCM = {
     "jpeg lossless": uid.JPEGLossless,
     "jpeg lossless sv1": uid.JPEGLosslessSV1,
-    "jpeg extended": uid.JPEGExtended12Bit,
     "jpeg-ls near-lossless": uid.JPEGLSNearLossless,
     "jpeg 2000 lossy": uid.JPEG2000,
 }
 SYNTAXES = NATIVE | BY_PYDICOM | BY_GDCM
-LOSSY = {"jpeg extended": 1, "jpeg-ls near-lossless": 1, "jpeg 2000 lossy": 1}
+LOSSY = {"jpeg-ls near-lossless": 1, "jpeg 2000 lossy": 1}
 """Syntaxes that lose something, and how many grey levels of 255 a pixel may differ."""
 
 
@@ -142,8 +141,8 @@ def in_jpeg(
 def in_12_bit_jpeg() -> tuple[bytes, NDArray[np.uint16]]:
     """Write the means of blocks of 8 x 8 pixels in JPEG extended of 12 bits, and return them too.
 
-    GDCM, the only encoder at hand, claims 16 bits, which ISO/IEC 10918-1 does not have. A block that
-    is constant takes nothing but its first coefficient, which is easily coded by hand.
+    GDCM, the only encoder at hand, claims 16 bits, which ISO/IEC 10918-1 does not have. A block
+    that is constant takes nothing but its first coefficient, which is easily coded by hand.
     """
     blocks = deep_chest()[:120, :144].reshape(15, 8, 18, 8).mean(axis=(1, 3)).round().astype(int)
     bits, last = "", 0
@@ -178,7 +177,6 @@ def _by_gdcm(data: bytes, name: str) -> bytes:
     kinds = {
         "jpeg lossless": gdcm.TransferSyntax.JPEGLosslessProcess14,
         "jpeg lossless sv1": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
-        "jpeg extended": gdcm.TransferSyntax.JPEGExtendedProcess2_4,
         "jpeg-ls near-lossless": gdcm.TransferSyntax.JPEGLSNearLossless,
         "jpeg 2000 lossy": gdcm.TransferSyntax.JPEG2000,
     }

@@ -27,6 +27,9 @@ from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FAILURES, SKIPS
 from batchscan.signature import EXTENSIONS, SNIFF_BYTES, kind_of_other, sniff
 
+# pytest shows warnings that the program itself keeps from the user.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 WHOLE = {"WindowCenter": "2048", "WindowWidth": "4096", "VOILUTFunction": "LINEAR_EXACT"}
 """The window that shows all of 12 bits."""
 
