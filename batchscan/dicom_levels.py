@@ -21,7 +21,7 @@ PERCENTILES = (0.5, 99.5)
 """Without a window: what becomes black and what white. A burnt-in letter or a dead pixel takes less
 than half a percent of an image."""
 
-_SAMPLE = 1_000_000  # Percentiles of so many pixels are those of all.
+_SAMPLE = 200_000  # Percentiles of so many pixels are those of all.
 _ROWS = (
     64  # So many are looked up at a time: what numpy makes of them meanwhile stays in the cache.
 )
@@ -40,33 +40,41 @@ def grey_levels(
     `container` tells that bits beside the stored ones may hold something else. Borders that a
     collimator leaves are part of the picture and stay; they have no say in the percentiles.
     """
-    stored = _stored_values(pixels.dtype.itemsize * 8, layout, container)
+    patterns = _patterns(pixels.dtype.itemsize * 8, layout, container)
+    stored = _stored_values(layout)
     padding = _padding(stored, elements, layout)
     values = _modality(stored, elements, layout)
     share = _voi(values, elements)
     if share is None:
-        counts = np.where(padding, 0, _histogram(pixels, len(stored)))
+        counts = np.where(padding, 0, _histogram(pixels, patterns, len(stored)))
         share = _between_percentiles(values, counts)
     if layout.photometric == "MONOCHROME1":
         share = 1 - share
     levels = np.floor(np.clip(share, 0, 1) * 255 + 0.5).astype(np.uint8)
     levels[padding] = 0
-    return _look_up(levels, pixels)
+    return _look_up(levels[patterns], pixels)
 
 
-def _stored_values(bits: int, layout: Layout, container: bool) -> NDArray[np.int64]:
-    """Return the value that each pattern of bits stands for (PS3.5, 8.1.1): int64 (2 ** bits,).
+def _stored_values(layout: Layout) -> NDArray[np.int64]:
+    """Return the value that each pattern of the stored bits stands for (PS3.5, 8.1.1)."""
+    values = np.arange(1 << layout.stored)
+    if layout.signed:
+        values -= (values >> (layout.stored - 1)) << layout.stored
+    return values
 
-    Bits above and below the stored ones are overlays or rubbish.
+
+def _patterns(bits: int, layout: Layout, container: bool) -> NDArray[np.uint16]:
+    """Return the pattern of stored bits in each value that a pixel can have: (2 ** bits,).
+
+    Bits above and below the stored ones are overlays or rubbish. A codec has none, and where its
+    numbers are too great for the stored bits they are taken for the greatest.
     """
     values = np.arange(1 << bits)
     if container:
         values >>= layout.high_bit + 1 - layout.stored
-        values &= (1 << layout.stored) - 1
-    if layout.signed:
-        values &= (1 << layout.stored) - 1
-        values -= (values >> (layout.stored - 1)) << layout.stored
-    return values
+    mask = (1 << layout.stored) - 1
+    keep = container or layout.signed
+    return (values & mask if keep else np.minimum(values, mask)).astype(np.uint16)
 
 
 def _padding(stored: NDArray[np.int64], elements: Elements, layout: Layout) -> NDArray[np.bool_]:
@@ -126,10 +134,10 @@ def _window(values: Values, centre: float, width: float, function: str) -> Value
     return None
 
 
-def _histogram(pixels: NDArray[Any], size: int) -> NDArray[np.int64]:
+def _histogram(pixels: NDArray[Any], patterns: NDArray[np.uint16], size: int) -> NDArray[np.int64]:
     """Count how often each pattern of bits occurs, in a sample of rows and columns."""
     step = max(1, int((pixels.size / _SAMPLE) ** 0.5))
-    return np.bincount(pixels[::step, ::step].ravel(), minlength=size)
+    return np.bincount(patterns[pixels[::step, ::step].ravel()], minlength=size)
 
 
 def _between_percentiles(values: Values, counts: NDArray[np.int64]) -> Values:

@@ -3,8 +3,8 @@
     python -m benchmarks.decoding [--repeats 15] [--width 2000] [--height 2000] [--files DICOM ...]
 
 Each line is one file, in memory: a phantom of the size given, or a file of yours. Ours is the whole
-way from bytes to the network's square. In each repeat the two take turns, and the ratio is the median
-of the repeats' ratios: read that, for the times of a shared machine come and go.
+way from bytes to the network's square. The two take turns, and the ratio is the median of the
+turns' ratios: read that, for the times of a shared machine come and go.
 """
 
 from __future__ import annotations
