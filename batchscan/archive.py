@@ -28,7 +28,13 @@ from batchscan.local_file import FileState as FileState
 from batchscan.local_file import as_state, open_at_once
 from batchscan.long_path import reachable
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.signature import EXTENSIONS, SNIFF_BYTES, sniff
+from batchscan.signature import (
+    EXTENSIONS,
+    SNIFF_BYTES,
+    is_directory_file,
+    kind_of_other,
+    sniff,
+)
 
 _WILDCARD = re.compile(r"[*?\[]")
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
@@ -141,7 +147,7 @@ def list_images(
         elif _is_image(os.path.join(root, name), peek):
             yield name
         else:
-            notes.other_files[os.path.splitext(name)[1].lower() or "(no extension)"] += 1
+            notes.other_files[kind_of_other(name)] += 1
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -165,7 +171,7 @@ def _part_matches(part: str, pattern: str) -> bool:
 def _is_image(file: str, peek: bool) -> bool:
     if _is_named_image(file):
         return True
-    if not peek:
+    if not peek or is_directory_file(file):
         return False
     try:
         with (

@@ -76,6 +76,10 @@ def _checked_format(data: bytes) -> str:
 
 
 def _read(data: bytes, format: str, size: int, rules: Rules) -> Picture:
+    if format == "dicom":
+        from batchscan.dicom import read_dicom  # Not imported where there is no DICOM: pydicom.
+
+        return read_dicom(data, size, rules)
     return read_raster(data, format, size, rules)
 
 
