@@ -327,7 +327,7 @@ def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[byte
                     "too_large",
                     f"{status.st_size:,} bytes, more than the {rules.max_bytes:,} that are read",
                 )
-            data = _read(stream, status.st_size)
+            data = _read(stream, status.st_size or 1)  # Else an empty file's errors stay unseen.
             state = as_state(status)
             if len(data) != state.bytes or as_state(os.fstat(stream.fileno())) != state:
                 raise ImageFailure("changed", "the file changed while it was read")

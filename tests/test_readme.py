@@ -69,7 +69,7 @@ def run(command: str, sandbox: Path, **environment: str) -> subprocess.Completed
     env = os.environ | {"PATH": f"{SCRIPTS}:{os.environ['PATH']}"} | environment
     done = subprocess.run(
         ["/bin/bash", "-c", in_sandbox(command, sandbox)],
-        cwd=sandbox, env=env, capture_output=True, text=True, timeout=280, check=False,
+        cwd=sandbox, env=env, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
@@ -113,6 +113,7 @@ def test_install_commands_are_understood(command: str) -> None:
 LOCAL = [c for c in commands("batchscan") + commands("eval") if "--address" not in c]
 
 
+@pytest.mark.timeout(1200)  # It runs every command, training included.
 def test_batchscan_commands_in_their_order(sandbox: Path) -> None:
     """Every batchscan command of the README works, one after the other as they stand there."""
     assert len(LOCAL) >= 10
