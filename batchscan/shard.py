@@ -17,6 +17,8 @@ from batchscan.model import Scorer
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FAILED, SCORED, SKIPPED, TWO_CLASSES, ScoreRow, score_table
 
+_LARGEST_SIDE = (1 << 31) - 1  # The columns `width` and `height` are int32.
+
 Map = Callable[[Callable[[str], "Sample"], Iterable[str]], Iterator["Sample"]]
 
 
@@ -105,13 +107,18 @@ def row_without_score(name: str, problem: NotScored, state: FileState | None) ->
         failure=problem.category if failed else None,
         skip=None if failed else problem.category,
         error=problem.reason,
-        width=problem.width,
-        height=problem.height,
+        width=_side(problem.width),
+        height=_side(problem.height),
         format=problem.format,
         bytes=state.bytes if state else None,
         modified=state.modified if state else None,
         attributes=problem.attributes,
     )
+
+
+def _side(pixels: int | None) -> int | None:
+    """Leave out what the column cannot hold: a damaged header may claim any number."""
+    return pixels if pixels is not None and 0 <= pixels <= _LARGEST_SIDE else None
 
 
 def _scored(row: ScoreRow, score: float | list[float]) -> ScoreRow:

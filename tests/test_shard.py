@@ -23,7 +23,7 @@ from batchscan import archive as archive_module
 from batchscan.bundle import load_bundle
 from batchscan.errors import ImageFailure
 from batchscan.model import Scorer, open_scorer
-from batchscan.schema import SCORE_SCHEMA
+from batchscan.schema import SCORE_SCHEMA, score_table
 from batchscan.shard import Shard, load_sample, row_without_score, score_shard
 
 IMAGES = (*SCORED, *FAILED)
@@ -250,3 +250,11 @@ def test_halves(count: int) -> None:
         if len(piece.images) > 1:
             pieces += piece.halves()
     assert len(names) == 2 * count - 1
+
+
+@pytest.mark.parametrize("side", [-1, 1 << 31, (1 << 32) - 1, 1 << 64])
+def test_header_beyond_any_column(side: int) -> None:
+    """A header that claims more pixels than a column can hold ends no shard: its row has none."""
+    problem = ImageFailure("too_large", "no end of pixels", width=side, height=7)
+    (row,) = score_table([row_without_score("a.png", problem, None)]).to_pylist()
+    assert (row["width"], row["height"]) == (None, 7)
