@@ -58,7 +58,7 @@ from batchscan.results import (
     write_part,
     write_result,
 )
-from batchscan.schema import LIMITED, TRANSIENT, result_schema, score_schema
+from batchscan.schema import LIMITED, SKIPS, TRANSIENT, result_schema, score_schema
 from batchscan.shard import Shard
 from batchscan.signals import check_signals
 from batchscan.signature import readable_formats
@@ -215,7 +215,9 @@ class _Scan:
         limits = self._config.rules.limits()
         known = earlier if isinstance(earlier, dict) else {}
         if any(known.get(name) != value for name, value in limits.items()):
-            self._retried = TRANSIENT | LIMITED
+            self._retried |= LIMITED
+        if known.get("score_all") != self._config.score_all:
+            self._retried |= SKIPS.keys()
 
     def _score(self, state: RunState, dispatch: Dispatch) -> None:
         """Score what is not finished yet. Without anything to do, no worker is started."""

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchscan.archive import FileState, ListingNotes, display_path, file_state
 from batchscan.container import in_reading_order
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.schema import TRANSIENT
+from batchscan.schema import SKIPS, TRANSIENT
 from batchscan.shard import Shard
 
 _SMALLEST_PIECE = 16
@@ -35,8 +36,8 @@ class PlanCounts:
 class FinishedRows:
     """The rows of earlier runs, in order of path, with a mark on those that stay.
 
-    `keep` is called with a table of the rows that stay, whenever enough are together. Failures of
-    the categories `retried` do not stay.
+    `keep` is called with a table of the rows that stay, whenever enough are together. Rows of the
+    categories `retried` do not stay: of failures, of skips, or of flags that stand for a skip.
     """
 
     def __init__(
@@ -78,8 +79,8 @@ class FinishedRows:
             self._leave_behind()
 
     def _states_agree(self, root: str, name: str) -> bool:
-        size, modified, failure = self._states[self._row]
-        if failure in self._retried:
+        size, modified, category = self._states[self._row]
+        if category in self._retried:
             return False
         return file_state(root, name) == FileState(size, modified)
 
@@ -114,8 +115,17 @@ class FinishedRows:
         if self._table is not None:
             self._paths = self._table["path"].to_pylist()
             modified = self._table["modified"].cast(pa.int64())
-            columns = (self._table["bytes"], modified, self._table["failure"])
-            self._states = list(zip(*(column.to_pylist() for column in columns), strict=True))
+            columns = (self._table["bytes"].to_pylist(), modified.to_pylist())
+            self._states = list(zip(*columns, _categories(self._table), strict=True))
+
+
+def _categories(table: pa.Table) -> list[str | None]:
+    """Return for each row why it failed, was skipped, or would have been without --score-all."""
+    found: list[str | None] = pc.coalesce(table["failure"], table["skip"]).to_pylist()
+    if pc.max(pc.list_value_length(table["flags"])).as_py():
+        for row, flags in enumerate(table["flags"].to_pylist()):
+            found[row] = found[row] or next((flag for flag in flags or () if flag in SKIPS), None)
+    return found
 
 
 def plan_shards(

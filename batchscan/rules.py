@@ -26,11 +26,12 @@ class Rules:
     containers: ContainerLimits = DEFAULT_CONTAINER_LIMITS
 
     def limits(self) -> dict[str, float]:
-        """Return what failures of the categories `batchscan.schema.LIMITED` depend on."""
+        """Return what failures of the categories `batchscan.schema.LIMITED`, and skips, depend on."""
         return {
             "max_bytes": self.max_bytes,
             "max_pixels": self.max_pixels,
             "decode_seconds": self.decode_seconds,
+            "score_all": self.score_all,
         }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from commands import write_images
 from conftest import encode, picture
+from PIL import Image
 
 import batchscan
 from batchscan.results import read_footer
@@ -63,6 +64,17 @@ def test_other_limit_later(shop: Shop) -> None:
     assert (again.unchanged, again.scored_now, again.counts.scored) == (2, 1, 3)
     lower = shop.scan(max_pixels=5000)
     assert (lower.unchanged, lower.counts.scored) == (3, 3), "what is scored stays scored"
+
+
+def test_score_all_later(shop: Shop) -> None:
+    """What is skipped is scored once --score-all says so, and skipped again without it."""
+    Image.new("RGB", (64, 64), (255, 0, 0)).save(shop.archive / "red.png")
+    assert dict(shop.scan().counts.skipped) == {"colour": 1}
+    scored = shop.scan(score_all=True)
+    assert (scored.unchanged, scored.counts.scored, scored.counts.flagged["colour"]) == (3, 4, 1)
+    assert shop.scan(score_all=True).unchanged == 4
+    again = shop.scan()
+    assert (again.unchanged, dict(again.counts.skipped)) == (3, {"colour": 1})
 
 
 def test_limits_of_a_working_folder(tmp_path: Path) -> None:
