@@ -26,7 +26,7 @@ class Rules:
     containers: ContainerLimits = DEFAULT_CONTAINER_LIMITS
 
     def limits(self) -> dict[str, float]:
-        """Return what failures of the categories `batchscan.schema.LIMITED`, and skips, depend on."""
+        """Return what skips, and failures of `batchscan.schema.LIMITED`, depend on."""
         return {
             "max_bytes": self.max_bytes,
             "max_pixels": self.max_pixels,
