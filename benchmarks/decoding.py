@@ -3,8 +3,8 @@
     python -m benchmarks.decoding [--repeats 15] [--width 2000] [--height 2000] [--files DICOM ...]
 
 Each line is one file, in memory: a phantom of the size given, or a file of yours. Ours is the whole
-way from bytes to the network's square. The two take turns, and the ratio is the median of the
-turns' ratios: read that, for the times of a shared machine come and go.
+way from bytes to the network's square. The two take turns, times are of the processor (CPU), and
+the ratio is the median of the turns' ratios: read that, for times on a shared machine come and go.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def _line(case: Case, repeats: int) -> str:
 
 
 def _seconds(run: Callable[[], None]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     run()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 # ------------------------------------------------------------------------------------- DICOM
