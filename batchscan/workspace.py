@@ -34,6 +34,7 @@ class Identity:
     archive: str
     model: str
     preprocessing: str
+    pseudonyms: str = "none"
 
 
 @dataclass(frozen=True)
