@@ -13,13 +13,16 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from batchscan.errors import ImageFailure, UsageError
+from batchscan.location import Location, Uri, is_uri, location, shown
+from batchscan.objects import FileState as FileState
+from batchscan.objects import is_folder, object_state, read_object
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.signature import EXTENSIONS, SNIFF_BYTES, sniff
+from batchscan.store_walk import Visitor, walk, with_heads
 
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _LOOKS_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
@@ -49,23 +52,22 @@ class Selection:
 
 @dataclass
 class ListingNotes:
-    """What a listing came across beside images; it grows while the listing is consumed."""
+    """What a listing came across beside images; it grows while the listing is consumed.
+
+    `state` is that of the image yielded last, where listing has told it, as object stores do.
+    """
 
     other_files: Counter[str] = field(default_factory=Counter)
     unreadable_folders: list[str] = field(default_factory=list)
     repeated_links: int = 0
+    state: FileState | None = None
 
 
-@dataclass(frozen=True)
-class FileState:
-    """What the file system says of a file: size in bytes, time in microseconds since 1970, UTC."""
-
-    bytes: int
-    modified: int
-
-
-def check_archive(root: Path) -> None:
+def check_archive(root: Location) -> None:
     """Raise `UsageError` unless `root` is a folder that can be listed."""
+    if isinstance(root, Uri):
+        _check_bucket(root)
+        return
     if not root.exists():
         raise UsageError(
             f"{root}: expected a folder of X-rays, found nothing there; check the path"
@@ -77,6 +79,18 @@ def check_archive(root: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(f"{root}: the folder cannot be read ({error.strerror})") from error
+
+
+def _check_bucket(root: Uri) -> None:
+    try:
+        if is_folder(root):
+            return
+        found = "nothing there" if object_state(root) is None else "an object"
+        if root.path and not is_folder(replace(root, path="")):
+            found = f"no bucket {root.authority}"
+    except OSError as error:
+        raise UsageError(f"{root}: the archive cannot be read ({error.strerror})") from error
+    raise UsageError(f"{root}: expected a folder of X-rays, found {found}; check the address")
 
 
 def display_path(name: str) -> str:
@@ -91,7 +105,7 @@ def display_path(name: str) -> str:
 
 
 def list_images(
-    root: Path,
+    root: Location,
     notes: ListingNotes,
     *,
     selection: Selection | None = None,
@@ -102,16 +116,45 @@ def list_images(
 
     A file is an image if its name says so, or if its first bytes do; it may be one, and counts, if
     they cannot be read. `peek=False` trusts the names, for a quick estimate. `skip` holds real
-    paths of folders that are passed over.
+    paths (`batchscan.location.shown`) of folders that are passed over.
     """
     selection = selection or Selection()
+    if isinstance(root, Uri):
+        yield from _list_objects(root, notes, selection, skip, peek)
+        return
     for name in _walk(os.fspath(root), notes, selection, skip):
         if not selection.takes(display_path(name)):
             continue
         if _is_image(os.path.join(root, name), peek):
             yield name
         else:
-            notes.other_files[os.path.splitext(name)[1].lower() or "(no extension)"] += 1
+            notes.other_files[_kind(name)] += 1
+
+
+def _list_objects(
+    root: Uri, notes: ListingNotes, selection: Selection, skip: frozenset[str], peek: bool
+) -> Iterator[str]:
+    visitor = Visitor(
+        order=_sort_key,
+        enters=lambda name: selection.enters(display_path(name)) and shown(root / name) not in skip,
+        unreadable=lambda name: notes.unreadable_folders.append(display_path(name)),
+    )
+    objects = (found for found in walk(root, visitor) if selection.takes(display_path(found[0])))
+
+    def in_question(name: str) -> bool:
+        return peek and not _is_named_image(name)
+
+    for name, state, head in with_heads(root, objects, in_question, SNIFF_BYTES):
+        unknown = isinstance(head, OSError) and not isinstance(head, FileNotFoundError)
+        if _is_named_image(name) or unknown or (isinstance(head, bytes) and sniff(head)):
+            notes.state = state
+            yield name
+        else:
+            notes.other_files[_kind(name)] += 1
+
+
+def _kind(name: str) -> str:
+    return os.path.splitext(name)[1].lower() or "(no extension)"
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -225,6 +268,8 @@ class _LinkGuard:
 def file_state(root: str, name: str) -> FileState | None:
     """Return a file's size and time of modification, or None where it is gone or unreachable."""
     try:
+        if is_uri(root):
+            return object_state(_object(root, name))
         return _state(os.stat(os.path.join(root, name)))
     except OSError:
         return None
@@ -233,15 +278,14 @@ def file_state(root: str, name: str) -> FileState | None:
 def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[bytes, FileState]:
     """Read a whole file, with its state at that moment; raises `ImageFailure`."""
     try:
+        if is_uri(root):
+            return _read_object(root, name, rules)
         with open(os.path.join(root, name), "rb", buffering=0, opener=_open_at_once) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageFailure("vanished", "the file has become something else than a file")
             if status.st_size > rules.max_bytes:
-                raise ImageFailure(
-                    "too_large",
-                    f"{status.st_size:,} bytes, more than the {rules.max_bytes:,} that are read",
-                )
+                raise _too_large(status.st_size, rules)
             return stream.readall(), _state(status)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ImageFailure("vanished", "the file is not there any more") from error
@@ -249,6 +293,27 @@ def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[byte
         raise ImageFailure("permission_denied", "reading the file is not permitted") from error
     except OSError as error:
         raise ImageFailure("read_error", f"reading failed: {error.strerror}") from error
+
+
+def _read_object(root: str, name: str, rules: Rules) -> tuple[bytes, FileState]:
+    data, state = read_object(_object(root, name), limit=rules.max_bytes)
+    if data is None:
+        raise _too_large(state.bytes, rules)
+    if len(data) != state.bytes:
+        raise ImageFailure("changed", f"{state.bytes:,} bytes were there, {len(data):,} came")
+    return data, state
+
+
+def _object(root: str, name: str) -> Uri:
+    folder = location(root)
+    assert isinstance(folder, Uri)
+    return folder / name
+
+
+def _too_large(size: int, rules: Rules) -> ImageFailure:
+    return ImageFailure(
+        "too_large", f"{size:,} bytes, more than the {rules.max_bytes:,} that are read"
+    )
 
 
 def _open_at_once(path: str, flags: int) -> int:

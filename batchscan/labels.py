@@ -8,11 +8,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from batchscan.location import Location
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class LabelTable:
     """
 
     table: pa.Table
-    source: Path
+    source: Location
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -6,14 +6,12 @@ in a single process.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +23,7 @@ from batchscan.errors import BatchscanError, NoImagesFound, UsageError
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
+from batchscan.location import Location, Uri, real_location, shown
 from batchscan.metrics import (
     MetricsReport,
     metrics_from_result,
@@ -33,6 +32,7 @@ from batchscan.metrics import (
 )
 from batchscan.observer import Observer, Progress, ShardReport, WorkerFacts
 from batchscan.outcomes import predictions
+from batchscan.place import is_there
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.provenance import (
     host_facts,
@@ -54,6 +54,7 @@ from batchscan.results import (
 from batchscan.schema import result_schema, score_schema
 from batchscan.shard import Shard
 from batchscan.signals import check_signals
+from batchscan.store_workspace import StoreWorkspace, open_workspace
 from batchscan.summary import ScanSummary
 from batchscan.worker import Job
 from batchscan.workspace import Identity, RunState, Workspace
@@ -101,17 +102,21 @@ def run_scan(
     threshold = _threshold(config, bundle)
     labels = _read_labels(config, bundle)
     try:
-        with Workspace(config.out) as workspace:
+        with open_workspace(config.out) as workspace:
             scan = _Scan(config, bundle, threshold, labels, workspace, progress or Progress())
             return scan.run(dispatch)
     except OSError as error:
         raise BatchscanError(
             f"{error.filename or config.out}: results cannot be written ({error.strerror or error})"
-            "; make room there, then run the same command again: what is finished is kept"
+            f"; {_remedy(config.out)}, then run the same command again: what is finished is kept"
         ) from error
 
 
-def metrics_path(out: Path) -> Path:
+def _remedy(out: Location) -> str:
+    return "see to that" if isinstance(out, Uri) else "make room there"
+
+
+def metrics_path(out: Location) -> Location:
     """Name the metrics file that belongs to a result: `results.metrics.parquet` and so on."""
     return out.with_name(out.name.removesuffix(".parquet") + ".metrics.parquet")
 
@@ -144,7 +149,7 @@ class _Scan:
         bundle: Bundle,
         threshold: float | None,
         labels: LabelTable | None,
-        workspace: Workspace,
+        workspace: Workspace | StoreWorkspace,
         progress: Progress,
     ) -> None:
         self._config = config
@@ -153,7 +158,8 @@ class _Scan:
         self._lookup = LabelLookup(labels) if labels is not None else None
         self._workspace = workspace
         self._progress = progress
-        self._root = os.path.realpath(config.archive)
+        self._archive = real_location(config.archive)
+        self._root = str(self._archive)
         self._threshold = threshold
         self._part_schema = score_schema(bundle.classes)
         self._clock = time.monotonic()
@@ -179,10 +185,10 @@ class _Scan:
 
     def _begin(self) -> RunState:
         """Refuse what does not belong together, then record the start."""
-        identity = Identity(display_path(self._root), self._bundle.digest, PREPROCESSING)
+        identity = Identity(display_path(shown(self._archive)), self._bundle.digest, PREPROCESSING)
         earlier = self._workspace.state()
         replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
-        if self._workspace.out.exists():
+        if is_there(self._workspace.out):
             # Also with --fresh: never replace a file that is no result of ours.
             footer = read_footer(self._workspace.out)
             if not replaces:
@@ -216,15 +222,15 @@ class _Scan:
 
     def _shards(self, state: RunState) -> Iterator[Shard]:
         sources = part_sources(self._workspace.folder)
-        if self._workspace.out.exists() and not state.replaces_result:
+        if is_there(self._workspace.out) and not state.replaces_result:
             sources += result_sources(self._workspace.out, self._part_schema)
         earlier = sweep(sources, self._part_schema)
         finished = FinishedRows(earlier, self._keep(state), self._notes, self._plan)
         names = list_images(
-            Path(self._root),
+            self._archive,
             self._notes,
             selection=self._config.selection,
-            skip=frozenset([str(self._workspace.folder)]),
+            skip=frozenset([shown(self._workspace.folder)]),
         )
         return plan_shards(
             names, finished, self._plan, root=self._root, shard_size=self._config.shard_size
@@ -243,7 +249,7 @@ class _Scan:
     def _start_estimate(self) -> None:
         """Count the archive's images by their names, beside the run: for the time left, no more."""
         names = list_images(
-            Path(self._root), ListingNotes(), selection=self._config.selection, peek=False
+            self._archive, ListingNotes(), selection=self._config.selection, peek=False
         )
 
         def count() -> None:
@@ -279,7 +285,7 @@ class _Scan:
     def _label_columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
         paths = table["path"].combine_chunks()
         if self._lookup is None:
-            return {"label": folder_labels(paths, self._bundle.classes, Path(self._root).name)}
+            return {"label": folder_labels(paths, self._bundle.classes, self._archive.name)}
         found = self._lookup.find(paths)
         return {name: found[name] for name in found.column_names}
 
@@ -291,9 +297,10 @@ class _Scan:
                 f"{self._workspace.folder}: expected parts with {expected:,} rows, found "
                 f"{self._counts.found:,}: some were damaged or removed; run the same command again"
             )
+        self._workspace.check_held()
         return software_record(self._bundle) | {
             "threshold": self._threshold,
-            "archive": display_path(self._root),
+            "archive": display_path(shown(self._archive)),
             "options": self._config.options(),
             "host": host_facts() | {"providers": sorted(self._tally.providers)},
             "started": state.started,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from batchscan.archive import ListingNotes
+from batchscan.location import Location
 from batchscan.metrics import MetricsReport
 from batchscan.results import Counts
 
@@ -14,8 +14,8 @@ from batchscan.results import Counts
 class ScanSummary:
     """What a scan did, and what its result holds; `threshold` is None for more than two classes."""
 
-    out: Path
-    metrics_out: Path | None
+    out: Location
+    metrics_out: Location | None
     model: str
     threshold: float | None
     counts: Counts

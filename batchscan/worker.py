@@ -14,8 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchscan.errors import WorkerError
+from batchscan.location import Uri, is_uri, location
 from batchscan.model import Scorer, open_scorer
+from batchscan.objects import is_folder
 from batchscan.observer import Observer, ShardReport, WorkerFacts
+from batchscan.place import is_there, readable
 from batchscan.results import part_name, write_part
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import TWO_CLASSES
@@ -84,24 +87,38 @@ class ShardWorker:
 
     def _check_folders(self) -> None:
         for folder in (self._job.root, self._job.parts):
-            if not Path(folder).is_dir():
+            if not _is_seen(folder):
                 raise WorkerError(
                     f"{socket.gethostname()} does not see the folder {folder}: the archive and the "
                     "output must be reachable under the same path on every machine"
                 )
 
     def _check_archive(self, table: pa.Table) -> None:
-        """An archive that was unmounted is no archive whose images all vanished."""
-        vanished = pc.sum(pc.equal(table["failure"], "vanished")).as_py() or 0
-        if vanished and _is_empty(self._job.root):
+        """An archive that was unmounted is no archive whose images all vanished.
+
+        A store that cannot be reached, or whose credentials have expired, is gone as well.
+        """
+        signs = ["vanished"] + (["read_error", "permission_denied"] * is_uri(self._job.root))
+        if pc.any(pc.is_in(table["failure"], pa.array(signs))).as_py() and _is_empty(
+            self._job.root
+        ):
             raise WorkerError(
                 f"{self._job.root} is empty or gone on {socket.gethostname()} in mid-run: "
                 "mount the archive again, then run the same command again"
             )
 
 
+def _is_seen(folder: str) -> bool:
+    """Say whether this machine sees a folder; on a store there are none to see but the archive."""
+    place = location(folder)
+    return True if isinstance(place, Uri) else place.is_dir()
+
+
 def _is_empty(folder: str) -> bool:
+    place = location(folder)
     try:
+        if isinstance(place, Uri):
+            return not is_folder(place)
         with os.scandir(folder) as entries:
             return next(entries, None) is None
     except OSError:
@@ -123,10 +140,10 @@ def _device_in_fact(device: str) -> tuple[str, str | None]:
 
 def committed(job: Job, shard: Shard) -> ShardReport | None:
     """Report on a shard whose part is on disk, whoever has written it; None if there is none."""
-    file = Path(job.parts, part_name(job.generation, shard.name))
-    if not file.exists():
+    file = location(job.parts) / part_name(job.generation, shard.name)
+    if not is_there(file):
         return None
-    return _report(pq.read_table(file, columns=["failure", "skip"]))
+    return _report(pq.read_table(readable(file), columns=["failure", "skip"]))
 
 
 def _report(part: pa.Table) -> ShardReport:
@@ -137,7 +154,7 @@ def _report(part: pa.Table) -> ShardReport:
 def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:
     """Write a shard's part; raises `WorkerError` where the disk does not take it."""
     try:
-        write_part(Path(job.parts), part_name(job.generation, shard.name), table)
+        write_part(location(job.parts), part_name(job.generation, shard.name), table)
     except OSError as error:
         raise WorkerError(
             f"{job.parts}: results cannot be written ({error.strerror or error}); make room there, "

@@ -19,7 +19,7 @@ from typing import Any
 from batchscan.disk import replace_durably
 from batchscan.errors import OutputInUse, UsageError
 
-_STATE = "run.json"
+STATE = "run.json"
 _LOCK = "lock"
 _OURS = re.compile(r"lock|result\.tmp|run\.json(\.tmp)?|g\d+-.*\.parquet(\..*\.tmp)?")
 
@@ -49,6 +49,30 @@ class RunState:
         if type(state.generation) is not int or not isinstance(state.started, str):
             raise TypeError("not a state of ours")
         return state
+
+    @classmethod
+    def parse(cls, content: bytes) -> RunState | None:
+        """Read a record; None if it is damaged, or something else."""
+        try:
+            return cls.from_json(json.loads(content))
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    @classmethod
+    def following(
+        cls, earlier: RunState | None, identity: Identity, *, replaces_result: bool, after: int
+    ) -> RunState:
+        """Make the state of a run that starts, or goes on where another stopped.
+
+        Its generation is higher than `after` and than that of any state found: a late worker of an
+        earlier run must not write over the parts of this one.
+        """
+        return cls(
+            identity,
+            generation=max(after, earlier.generation if earlier else 0) + 1,
+            started=earlier.started if earlier else datetime.now(UTC).isoformat(),
+            replaces_result=replaces_result,
+        )
 
 
 class Workspace:
@@ -88,26 +112,18 @@ class Workspace:
     def state(self) -> RunState | None:
         """Read what an earlier, unfinished run left behind, or None."""
         try:
-            return RunState.from_json(json.loads((self.folder / _STATE).read_text()))
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return RunState.parse((self.folder / STATE).read_bytes())
+        except FileNotFoundError:
             return None
 
     def begin(self, identity: Identity, *, replaces_result: bool, after: int = 0) -> RunState:
-        """Record that a run starts, or goes on where another stopped.
-
-        Its generation is higher than `after` and than that of any state found: a late worker of an
-        earlier run must not write over the parts of this one.
-        """
-        earlier = self.state()
-        state = RunState(
-            identity,
-            generation=max(after, earlier.generation if earlier else 0) + 1,
-            started=earlier.started if earlier else datetime.now(UTC).isoformat(),
-            replaces_result=replaces_result,
+        """Record that a run starts, or goes on where another stopped."""
+        state = RunState.following(
+            self.state(), identity, replaces_result=replaces_result, after=after
         )
-        temporary = self.folder / f"{_STATE}.tmp"
+        temporary = self.folder / f"{STATE}.tmp"
         temporary.write_text(json.dumps(asdict(state)))
-        replace_durably(temporary, self.folder / _STATE)
+        replace_durably(temporary, self.folder / STATE)
         return state
 
     def discard(self) -> None:
@@ -120,6 +136,9 @@ class Workspace:
         """Remove the folder; the lock's file goes last, so nobody finds it without its lock."""
         self.discard()
         shutil.rmtree(self.folder)
+
+    def check_held(self) -> None:
+        """Do nothing: the operating system takes its lock from no process that lives."""
 
     def _open_lock(self) -> int:
         while True:
@@ -172,7 +191,7 @@ class Workspace:
     def _remove_if_unused(self) -> None:
         """Leave no folder behind where a run stopped before anything was finished."""
         try:
-            if {entry.name for entry in self.folder.iterdir()} <= {_LOCK, _STATE}:
+            if {entry.name for entry in self.folder.iterdir()} <= {_LOCK, STATE}:
                 shutil.rmtree(self.folder, ignore_errors=True)
         except FileNotFoundError:
             pass
