@@ -60,13 +60,18 @@ def _write_part(table: pa.Table, sink: Path | pa.NativeFile) -> None:
 def part_sources(folder: Location, *, only: int | None = None) -> list[Source]:
     """Find the parts in a folder (of one generation, or of all); damaged ones are removed."""
     files = _parts_of(folder, only)
-    with ThreadPoolExecutor(_REQUESTS if isinstance(folder, Uri) else 1) as pool:
-        found = zip(files, pool.map(_first_path, files), strict=True)
-        return [
-            Source(first, _generation(file), partial(_load_part, file))
-            for file, first in found
-            if first is not None
-        ]
+    return [
+        Source(first, _generation(file), partial(_load_part, file))
+        for file, first in zip(files, _first_paths(files), strict=True)
+        if first is not None
+    ]
+
+
+def _first_paths(files: list[Location]) -> list[str | None]:
+    if not any(isinstance(file, Uri) for file in files):
+        return [_first_path(file) for file in files]
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        return list(pool.map(_first_path, files))
 
 
 def _parts_of(folder: Location, only: int | None) -> list[Location]:

@@ -6,6 +6,7 @@ in a single process.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from batchscan.errors import BatchscanError, NoImagesFound, UsageError
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
-from batchscan.location import Location, Uri, real_location, shown
+from batchscan.location import Location, real_location, shown
 from batchscan.metrics import (
     MetricsReport,
     metrics_from_result,
@@ -32,7 +33,7 @@ from batchscan.metrics import (
 )
 from batchscan.observer import Observer, Progress, ShardReport, WorkerFacts
 from batchscan.outcomes import predictions
-from batchscan.place import is_there
+from batchscan.place import is_there, remedy
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.provenance import (
     host_facts,
@@ -108,12 +109,8 @@ def run_scan(
     except OSError as error:
         raise BatchscanError(
             f"{error.filename or config.out}: results cannot be written ({error.strerror or error})"
-            f"; {_remedy(config.out)}, then run the same command again: what is finished is kept"
+            f"; {remedy(config.out)}, then run the same command again: what is finished is kept"
         ) from error
-
-
-def _remedy(out: Location) -> str:
-    return "see to that" if isinstance(out, Uri) else "make room there"
 
 
 def metrics_path(out: Location) -> Location:
@@ -253,7 +250,8 @@ class _Scan:
         )
 
         def count() -> None:
-            self._progress.expect(sum(1 for _ in names))
+            with contextlib.suppress(RuntimeError):  # The run has ended before the count.
+                self._progress.expect(sum(1 for _ in names))
 
         threading.Thread(target=count, daemon=True).start()
 

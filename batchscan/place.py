@@ -62,3 +62,8 @@ def readable_whole(file: Location) -> Path | pa.NativeFile:
 def opened(file: Location) -> AbstractContextManager[Any]:
     """Open a file or an object for reading bytes; raises `OSError`."""
     return open_object(file) if isinstance(file, Uri) else file.open("rb")
+
+
+def remedy(place: Location) -> str:
+    """Say what helps where nothing can be written."""
+    return "see to that" if isinstance(place, Uri) else "make room there"

@@ -25,15 +25,13 @@ _OURS = re.compile(r"lock-[0-9a-f]{32}|run\.json(\.tmp)?|g\d+-.*\.parquet(\.tmp)
 
 
 class StoreWorkspace:
-    """The working folder, held exclusively from `__enter__` to `__exit__` (`batchscan.lease`).
-
-    `scratch` is a file of this machine, where a result is made before it is uploaded.
-    """
+    """The working folder, held exclusively from `__enter__` to `__exit__` (`batchscan.lease`)."""
 
     def __init__(self, out: Uri) -> None:
         self.out = out
         self.folder = out.with_name(out.name + ".work")
         self._lease = Lease(self.folder)
+        self._local: tempfile.TemporaryDirectory[str] | None = None
         self._removed = False
 
     def __enter__(self) -> StoreWorkspace:
@@ -45,8 +43,6 @@ class StoreWorkspace:
                 f"{self.folder}: nothing can be written there ({error.strerror}); choose an --out "
                 "that can be written"
             ) from error
-        self._local = tempfile.TemporaryDirectory(prefix="batchscan-", ignore_cleanup_errors=True)
-        self.scratch = Path(self._local.name) / "result.tmp"
         return self
 
     def __exit__(
@@ -55,7 +51,8 @@ class StoreWorkspace:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._local.cleanup()
+        if self._local is not None:
+            self._local.cleanup()
         self._lease.stop()
         if self._removed:
             return
@@ -63,6 +60,15 @@ class StoreWorkspace:
             delete_folder(self.folder)  # A run stopped before anything was finished.
         else:
             self._lease.release()
+
+    @property
+    def scratch(self) -> Path:
+        """A file of this machine, where a result is made before it is uploaded."""
+        if self._local is None:
+            self._local = tempfile.TemporaryDirectory(
+                prefix="batchscan-", ignore_cleanup_errors=True
+            )
+        return Path(self._local.name) / "result.tmp"
 
     def state(self) -> RunState | None:
         """Read what an earlier, unfinished run left behind, or None."""

@@ -18,12 +18,13 @@ from batchscan.location import Uri, is_uri, location
 from batchscan.model import Scorer, open_scorer
 from batchscan.objects import is_folder
 from batchscan.observer import Observer, ShardReport, WorkerFacts
-from batchscan.place import is_there, readable
+from batchscan.place import is_there, readable, remedy
 from batchscan.results import part_name, write_part
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import TWO_CLASSES
 from batchscan.shard import Shard, score_shard
 
+_STORE_READERS = 8  # Requests on their way for each worker: a store answers in many milliseconds.
 _GPU_FILES = (
     "/dev/nvidiactl",
     "/dev/nvidia0",
@@ -55,7 +56,8 @@ class ShardWorker:
         self._threads = threads
         self._device = device
         self._scorer: Scorer | None = None
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        readers = max(threads, _STORE_READERS) if is_uri(job.root) else threads
+        self._pool = ThreadPoolExecutor(readers) if readers > 1 else None
 
     def start(self) -> WorkerFacts:
         """Load the model; raises `WorkerError` if this machine cannot do the work."""
@@ -87,7 +89,7 @@ class ShardWorker:
 
     def _check_folders(self) -> None:
         for folder in (self._job.root, self._job.parts):
-            if not _is_seen(folder):
+            if not is_uri(folder) and not Path(folder).is_dir():
                 raise WorkerError(
                     f"{socket.gethostname()} does not see the folder {folder}: the archive and the "
                     "output must be reachable under the same path on every machine"
@@ -99,19 +101,13 @@ class ShardWorker:
         A store that cannot be reached, or whose credentials have expired, is gone as well.
         """
         signs = ["vanished"] + (["read_error", "permission_denied"] * is_uri(self._job.root))
-        if pc.any(pc.is_in(table["failure"], pa.array(signs))).as_py() and _is_empty(
-            self._job.root
-        ):
+        seen = pc.any(pc.is_in(table["failure"], pa.array(signs))).as_py()
+        if seen and _is_empty(self._job.root):
             raise WorkerError(
                 f"{self._job.root} is empty or gone on {socket.gethostname()} in mid-run: "
-                "mount the archive again, then run the same command again"
+                "mount the archive again (or renew the credentials), then run the same command "
+                "again"
             )
-
-
-def _is_seen(folder: str) -> bool:
-    """Say whether this machine sees a folder; on a store there are none to see but the archive."""
-    place = location(folder)
-    return True if isinstance(place, Uri) else place.is_dir()
 
 
 def _is_empty(folder: str) -> bool:
@@ -157,8 +153,9 @@ def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:
         write_part(location(job.parts), part_name(job.generation, shard.name), table)
     except OSError as error:
         raise WorkerError(
-            f"{job.parts}: results cannot be written ({error.strerror or error}); make room there, "
-            "then run the same command again: what is finished is kept"
+            f"{job.parts}: results cannot be written ({error.strerror or error}); "
+            f"{remedy(location(job.parts))}, then run the same command again: "
+            "what is finished is kept"
         ) from error
 
 
