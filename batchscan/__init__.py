@@ -26,6 +26,8 @@ def scan(
 ) -> ScanSummary:
     """Score every image below `archive` into the Parquet file `out`: `batchscan run` as a call.
 
+    Both may be addresses on an object store, as text (`s3://bucket/folder`).
+
     `options` are the fields of `batchscan.config.ScanConfig`: `model`, `labels`, `threshold`,
     `workers`, `address`, `shard_size`, `runtime`, `include`, `exclude`, `score_all`, `max_bytes`,
     `max_pixels`, `decode_seconds`, `fresh`. A Ray that the caller has started (`ray.init`) is used,
@@ -36,18 +38,20 @@ def scan(
     in the summary, whose `too_many_failures` says whether `max_failures` was exceeded.
     """
     from batchscan.config import FailureLimit, ScanConfig
+    from batchscan.location import location
     from batchscan.progress import open_progress
 
-    for name in ("model", "labels"):
-        if options.get(name) is not None:
-            options[name] = Path(options[name])
+    if options.get("model") is not None:
+        options["model"] = Path(options["model"])
+    if options.get("labels") is not None:
+        options["labels"] = location(options["labels"])
     for name in ("include", "exclude"):
         if name in options:
             options[name] = (
                 (options[name],) if isinstance(options[name], str) else tuple(options[name])
             )
     limit = FailureLimit(None if max_failures is None else str(max_failures))
-    config = ScanConfig(Path(archive), Path(out), max_failures=limit, **options)
+    config = ScanConfig(location(archive), location(out), max_failures=limit, **options)
     summary: ScanSummary = scan_job().scan(config, open_progress() if progress else None)
     return summary
 

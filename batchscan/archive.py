@@ -14,7 +14,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -26,7 +26,9 @@ from batchscan.display import sort_key
 from batchscan.errors import ImageFailure, UsageError
 from batchscan.local_file import FileState as FileState
 from batchscan.local_file import as_state, open_at_once
+from batchscan.location import Location, Uri, is_uri, location, shown
 from batchscan.long_path import reachable
+from batchscan.objects import is_folder, object_state, read_object
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.signature import (
     EXTENSIONS,
@@ -35,6 +37,7 @@ from batchscan.signature import (
     kind_of_other,
     sniff,
 )
+from batchscan.store_walk import Visitor, walk, with_heads
 
 _WILDCARD = re.compile(r"[*?\[]")
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
@@ -70,7 +73,10 @@ class Selection:
 
 @dataclass
 class ListingNotes:
-    """What a listing came across beside images; it grows while the listing is consumed."""
+    """What a listing came across beside images; it grows while the listing is consumed.
+
+    `state` is that of the image yielded last, where listing has told it, as object stores do.
+    """
 
     other_files: Counter[str] = field(default_factory=Counter)
     unreadable_folders: list[str] = field(default_factory=list)
@@ -80,10 +86,14 @@ class ListingNotes:
     unread_containers: list[str] = field(default_factory=list)
     duplicate_members: int = 0
     duplicate_examples: list[str] = field(default_factory=list)
+    state: FileState | None = None
 
 
-def check_archive(root: Path) -> None:
-    """Raise `UsageError` unless `root` is a folder or a container that can be opened."""
+def check_archive(root: Location) -> None:
+    """Raise `UsageError` unless `root` is a folder, or a container, that can be opened."""
+    if isinstance(root, Uri):
+        _check_bucket(root)
+        return
     if not root.exists():
         raise UsageError(
             f"{root}: expected a folder of X-rays, found nothing there; check the path"
@@ -111,13 +121,25 @@ def _check_container(root: Path) -> None:
         raise UsageError(f"{root}: the file cannot be read ({error.strerror})") from error
 
 
+def _check_bucket(root: Uri) -> None:
+    try:
+        if is_folder(root):
+            return
+        found = "nothing there" if object_state(root) is None else "an object"
+        if root.path and not is_folder(replace(root, path="")):
+            found = f"no bucket {root.authority}"
+    except OSError as error:
+        raise UsageError(f"{root}: the archive cannot be read ({error.strerror})") from error
+    raise UsageError(f"{root}: expected a folder of X-rays, found {found}; check the address")
+
+
 def archive_name(root: Path) -> str:
     """Return the archive's own name as that of a folder: `NORMAL`, or `NORMAL.zip!`."""
     return root.name + "!" if is_container(root.name) and root.is_file() else root.name
 
 
 def list_images(
-    root: Path,
+    root: Location,
     notes: ListingNotes,
     *,
     selection: Selection | None = None,
@@ -129,10 +151,14 @@ def list_images(
 
     A file is an image if its name says so, or if its first bytes do; it may be one, and counts, if
     they cannot be read. So is a file in a container, and a container that cannot be read to its
-    end. `peek=False` trusts the names, for a quick estimate. `skip` holds real paths of folders
-    that are passed over.
+    end. `peek=False` trusts the names, for a quick estimate. `skip` holds real paths
+    (`batchscan.location.shown`) of folders that are passed over. On an object store, containers are
+    not looked into.
     """
     selection = selection or Selection()
+    if isinstance(root, Uri):
+        yield from _list_objects(root, notes, selection, skip, peek)
+        return
     containers = ContainerListing(os.fspath(root), notes, selection, rules, peek=peek)
     if os.path.isfile(root):
         yield from containers.whole_archive()
@@ -145,6 +171,28 @@ def list_images(
         elif not selection.takes(display_path(name)):
             continue
         elif _is_image(os.path.join(root, name), peek):
+            yield name
+        else:
+            notes.other_files[kind_of_other(name)] += 1
+
+
+def _list_objects(
+    root: Uri, notes: ListingNotes, selection: Selection, skip: frozenset[str], peek: bool
+) -> Iterator[str]:
+    visitor = Visitor(
+        order=sort_key,
+        enters=lambda name: selection.enters(display_path(name)) and shown(root / name) not in skip,
+        unreadable=lambda name: notes.unreadable_folders.append(display_path(name)),
+    )
+    objects = (found for found in walk(root, visitor) if selection.takes(display_path(found[0])))
+
+    def in_question(name: str) -> bool:
+        return peek and not _is_named_image(name)
+
+    for name, state, head in with_heads(root, objects, in_question, SNIFF_BYTES):
+        unknown = isinstance(head, OSError) and not isinstance(head, FileNotFoundError)
+        if _is_named_image(name) or unknown or (isinstance(head, bytes) and sniff(head)):
+            notes.state = state
             yield name
         else:
             notes.other_files[kind_of_other(name)] += 1
@@ -299,6 +347,8 @@ def file_state(root: str, name: str) -> FileState | None:
 
     For a file in a container: its own size, and the time of the container.
     """
+    if is_uri(root):
+        return _object_state(root, name)
     place = locate(root, name)
     if place is not None and place.inner:
         return member_state(place, DEFAULT_RULES)
@@ -311,8 +361,10 @@ def file_state(root: str, name: str) -> FileState | None:
 
 def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[bytes, FileState]:
     """Read a whole file, with its state at that moment; raises `ImageFailure`."""
-    place = locate(root, name)
     try:
+        if is_uri(root):
+            return _read_object(root, name, rules)
+        place = locate(root, name)
         if place is not None and (place.inner or not _is_picture(place.file)):
             return read_member(place, rules)
         with (
@@ -323,10 +375,7 @@ def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[byte
             if not stat.S_ISREG(status.st_mode):
                 raise ImageFailure("vanished", "the file has become something else than a file")
             if status.st_size > rules.max_bytes:
-                raise ImageFailure(
-                    "too_large",
-                    f"{status.st_size:,} bytes, more than the {rules.max_bytes:,} that are read",
-                )
+                raise _too_large(status.st_size, rules)
             data = _read(stream, status.st_size or 1)  # Else an empty file's errors stay unseen.
             state = as_state(status)
             if len(data) != state.bytes or as_state(os.fstat(stream.fileno())) != state:
@@ -348,3 +397,31 @@ def _read(stream: io.FileIO, size: int) -> bytes:
         pieces.append(stream.read(left))
         left -= len(pieces[-1])
     return b"".join(pieces)
+
+
+def _read_object(root: str, name: str, rules: Rules) -> tuple[bytes, FileState]:
+    data, state = read_object(_object(root, name), limit=rules.max_bytes)
+    if data is None:
+        raise _too_large(state.bytes, rules)
+    if len(data) != state.bytes:
+        raise ImageFailure("changed", f"{state.bytes:,} bytes were there, {len(data):,} came")
+    return data, state
+
+
+def _object_state(root: str, name: str) -> FileState | None:
+    try:
+        return object_state(_object(root, name))
+    except OSError:
+        return None
+
+
+def _object(root: str, name: str) -> Uri:
+    folder = location(root)
+    assert isinstance(folder, Uri)
+    return folder / name
+
+
+def _too_large(size: int, rules: Rules) -> ImageFailure:
+    return ImageFailure(
+        "too_large", f"{size:,} bytes, more than the {rules.max_bytes:,} that are read"
+    )

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from batchscan.label_file import read_labels
+from batchscan.location import Location, location
 from batchscan.metrics import MetricsReport, metrics_from_result, write_metrics
 from batchscan.pipeline import metrics_path
 from batchscan.results import read_footer
 
 
-def measure_result(results: Path, labels: Path | None = None) -> tuple[MetricsReport, Path]:
+def measure_result(
+    results: Location, labels: Location | None = None
+) -> tuple[MetricsReport, Location]:
     """Compute and write the metrics of a result; returns them and where they were written."""
     footer = read_footer(results)
     table = None
     if labels is not None:
         table = read_labels(
-            labels, footer["model"]["classes"], archive_root=Path(footer["archive"])
+            labels, footer["model"]["classes"], archive_root=location(footer["archive"])
         )
     report = metrics_from_result(results, table)
     path = metrics_path(results)

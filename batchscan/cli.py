@@ -19,12 +19,24 @@ import click
 
 from batchscan import claim_training, folds_job, scan_job
 from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
+from batchscan.location import Location, is_uri, location
 from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
 from batchscan.text import one_line
 from batchscan.version import VERSION
 
 _FOLDER = click.Path(path_type=Path)
+
+
+class _Location(click.Path):
+    """A path, or an address on an object store."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Read an address as `batchscan.location` does."""
+        return location(value) if is_uri(str(value)) else super().convert(value, param, ctx)
+
+
+_LOCATION = _Location(path_type=Path)
 
 EXIT_CODES = """\b
 Exit codes:
@@ -58,10 +70,10 @@ def main() -> None:
 
 
 @main.command(epilog=EXIT_CODES)
-@click.argument("archive", type=_FOLDER)
-@click.option("--out", required=True, type=_FOLDER, help="The result, a Parquet file.")
+@click.argument("archive", type=_LOCATION)
+@click.option("--out", required=True, type=_LOCATION, help="The result, a Parquet file.")
 @click.option("--model", type=_FOLDER, help="A model bundle's folder.  [default: the one included]")
-@click.option("--labels", type=_FOLDER, help="CSV or Parquet with columns path and label.")
+@click.option("--labels", type=_LOCATION, help="CSV or Parquet with columns path and label.")
 @click.option(
     "--threshold",
     type=float,
@@ -123,6 +135,7 @@ def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
       batchscan run /archive --out results.parquet --labels truth.csv --max-failures 5%
       batchscan run /archive --out results.parquet --exclude thumbnails --workers 8
       batchscan run /archive --out results.parquet --address auto
+      batchscan run s3://bucket/xrays --out s3://bucket/results.parquet
     """
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
@@ -147,10 +160,10 @@ def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("results", type=_FOLDER)
-@click.option("--labels", type=_FOLDER, help="CSV or Parquet with columns path and label.")
+@click.argument("results", type=_LOCATION)
+@click.option("--labels", type=_LOCATION, help="CSV or Parquet with columns path and label.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
-def metrics(results: Path, labels: Path | None, **_verbose: bool) -> None:
+def metrics(results: Location, labels: Location | None, **_verbose: bool) -> None:
     """Compute metrics of RESULTS, from its labels or from --labels.
 
     Prints a table and writes it beside RESULTS, as results.metrics.parquet.
@@ -399,7 +412,7 @@ def _say(text: str, verbose: bool) -> None:
     click.echo(f"batchscan: error: {one_line(text)}", err=True)
 
 
-def _resume_hint(out: Path, fresh: bool) -> Callable[[int], None]:
+def _resume_hint(out: Location, fresh: bool) -> Callable[[int], None]:
     again = "the same command without --fresh" if fresh else "the same command again"
 
     def say(number: int) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from batchscan.archive import Selection, check_archive, display_path
 from batchscan.errors import UsageError
+from batchscan.location import Location, Uri
 from batchscan.model import RUNTIMES
 from batchscan.pseudonym import key_check
 from batchscan.rules import DEFAULT_RULES, Rules
@@ -65,10 +66,10 @@ class ScanConfig:
     limits are those of `batchscan.rules.Rules`.
     """
 
-    archive: Path
-    out: Path
+    archive: Location
+    out: Location
     model: Path | None = None
-    labels: Path | None = None
+    labels: Location | None = None
     threshold: float | None = None
     workers: int | None = None
     address: str | None = None
@@ -124,12 +125,13 @@ class ScanConfig:
 
     def options(self) -> dict[str, Any]:
         """Return the options in JSON's types, for the record in the result."""
-        options = asdict(self) | {"max_failures": self.max_failures.text}
+        options = {each.name: getattr(self, each.name) for each in fields(self)}
+        options["max_failures"] = self.max_failures.text
         del options["verbose"], options["id_key"]
         if self.hide_paths:
             options |= dict.fromkeys(_NAMES, "hidden")
         return {
-            name: display_path(str(value)) if isinstance(value, Path) else value
+            name: display_path(str(value)) if isinstance(value, Path | Uri) else value
             for name, value in options.items()
         }
 
@@ -153,7 +155,11 @@ class ScanConfig:
             )
 
 
-def _check_output(out: Path) -> None:
+def _check_output(out: Location) -> None:
+    if isinstance(out, Uri):
+        if not out.path:
+            raise UsageError(f"{out}: expected a name such as {out / 'results.parquet'}")
+        return
     if out.is_dir():
         raise UsageError(f"{out}: expected a file name such as results.parquet, found a folder")
     folder = Path(os.path.realpath(out)).parent

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,22 +24,25 @@ import pyarrow.parquet as pq
 
 from batchscan.errors import LabelError
 from batchscan.labels import LabelTable, names_by_spelling
+from batchscan.location import Location, Uri, location
+from batchscan.objects import open_object
+from batchscan.place import opened, readable
 from batchscan.schema import result_schema
 
 _MISSING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null"], pa.large_string())
 
 
 def read_labels(
-    file: Path, classes: Sequence[str], *, archive_root: Path | None = None
+    file: Location, classes: Sequence[str], *, archive_root: Location | None = None
 ) -> LabelTable:
     """Read a label file; the module's docstring says what fits.
 
     Paths below `archive_root` may be absolute. Raises `LabelError` if the file cannot be read,
     lacks a column or a path, holds an unknown label, or says two things about one path.
     """
-    file = Path(file)
+    file = location(file)
     try:
-        with file.open("rb") as stream:
+        with opened(file) as stream:
             is_parquet = stream.read(4) == b"PAR1"
         table = _read_parquet(file) if is_parquet else _read_csv(file)
     except (OSError, pa.ArrowException) as problem:
@@ -55,19 +57,19 @@ def read_labels(
     return LabelTable(_unique(file, table), file)
 
 
-def _read_parquet(file: Path) -> pa.Table:
-    with pq.ParquetFile(file) as parquet:
+def _read_parquet(file: Location) -> pa.Table:
+    with pq.ParquetFile(readable(file)) as parquet:
         table = parquet.read()
     # Row numbers that pandas stores along with a filtered table.
     index = [name for name in table.column_names if name.startswith("__index_level_")]
     return table.drop_columns(index).replace_schema_metadata(None)
 
 
-def _read_csv(file: Path) -> pa.Table:
+def _read_csv(file: Location) -> pa.Table:
     """Read all columns as text, then give the further ones their types."""
     names, delimiter = _csv_header(file)
     numbered = [str(number) for number in range(len(names))]
-    with pa.OSFile(str(file)) as stream:
+    with open_object(file) if isinstance(file, Uri) else pa.OSFile(str(file)) as stream:
         table = pa_csv.read_csv(
             stream,
             read_options=pa_csv.ReadOptions(column_names=numbered, skip_rows=1),
@@ -82,10 +84,10 @@ def _read_csv(file: Path) -> pa.Table:
     return table.rename_columns(names)
 
 
-def _csv_header(file: Path) -> tuple[list[str], str]:
+def _csv_header(file: Location) -> tuple[list[str], str]:
     """Return the column names of a CSV file, and what separates them."""
-    with file.open("rb") as stream:
-        line = stream.readline(1 << 16).partition(b"\n")[0].partition(b"\r")[0]
+    with opened(file) as stream:
+        line = stream.read(1 << 16).partition(b"\n")[0].partition(b"\r")[0]
     if not line.strip():
         raise LabelError(f"{file}: expected a header line with path and label, found nothing")
     try:
@@ -127,7 +129,7 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(column, ""), None, column)
 
 
-def _named(file: Path, table: pa.Table, result_columns: Sequence[str]) -> pa.Table:
+def _named(file: Location, table: pa.Table, result_columns: Sequence[str]) -> pa.Table:
     """Bring `path` and `label` to the front, and rename the others where the result has theirs."""
     positions = {key: _position(file, table.column_names, key) for key in ("path", "label")}
     taken = {name.casefold() for name in result_columns}
@@ -144,7 +146,7 @@ def _named(file: Path, table: pa.Table, result_columns: Sequence[str]) -> pa.Tab
     return pa.table(columns)
 
 
-def _position(file: Path, names: list[str], key: str) -> int:
+def _position(file: Location, names: list[str], key: str) -> int:
     found = [number for number, name in enumerate(names) if name.strip().casefold() == key]
     if len(found) != 1:
         shown = ", ".join(names)
@@ -155,7 +157,7 @@ def _position(file: Path, names: list[str], key: str) -> int:
     return found[0]
 
 
-def _text(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _text(file: Location, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         return column.cast(pa.large_string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -164,7 +166,7 @@ def _text(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         ) from None
 
 
-def _check_paths(file: Path, paths: pa.ChunkedArray) -> None:
+def _check_paths(file: Location, paths: pa.ChunkedArray) -> None:
     missing = pc.index(pc.equal(pc.fill_null(paths, ""), ""), True).as_py()
     if missing >= 0:
         raise LabelError(
@@ -173,7 +175,7 @@ def _check_paths(file: Path, paths: pa.ChunkedArray) -> None:
         )
 
 
-def _normalised(paths: pa.ChunkedArray, archive_root: Path | None) -> pa.ChunkedArray:
+def _normalised(paths: pa.ChunkedArray, archive_root: Location | None) -> pa.ChunkedArray:
     """Bring paths into the form of the result's column `path`."""
     # On Linux a backslash is a sign like any other; it separates only where nothing else does.
     if not _any(paths, "/"):
@@ -191,14 +193,16 @@ def _any(paths: pa.ChunkedArray, part: str) -> bool:
     return bool(pc.any(pc.match_substring(paths, part)).as_py())
 
 
-def _roots(archive_root: Path | None) -> list[str]:
+def _roots(archive_root: Location | None) -> list[str]:
     if archive_root is None:
         return []
+    if isinstance(archive_root, Uri):
+        return [archive_root.plain.replace("//", "/") + "/"]  # As the paths are by now.
     forms = {str(archive_root.absolute()), str(archive_root.resolve())}
     return [form.rstrip("/") + "/" for form in forms]
 
 
-def _canonical(file: Path, labels: pa.ChunkedArray, classes: Sequence[str]) -> pa.ChunkedArray:
+def _canonical(file: Location, labels: pa.ChunkedArray, classes: Sequence[str]) -> pa.ChunkedArray:
     """Map labels to class names; each distinct spelling is looked at once."""
     names = names_by_spelling(classes)
     spellings = labels.unique().drop_null()
@@ -223,7 +227,7 @@ def _sorted(table: pa.Table) -> pa.Table:
     return table.combine_chunks()
 
 
-def _unique(file: Path, table: pa.Table) -> pa.Table:
+def _unique(file: Location, table: pa.Table) -> pa.Table:
     """Keep one of several rows that say the same about one path; refuse contradictions."""
     if len(table) < 2:
         return table

@@ -9,11 +9,12 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from batchscan.location import Location
 
 _CONTAINER = re.compile(r"\.(?:zip|tar|tar\.gz|tgz|tar\.zst|tzst)!$")
 
@@ -27,7 +28,7 @@ class LabelTable:
     """
 
     table: pa.Table
-    source: Path
+    source: Location
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,8 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 from batchscan.errors import LabelError, UsageError
 from batchscan.figures import Metric, class_figures, figures
 from batchscan.labels import LabelLookup, LabelTable
+from batchscan.location import Location
 from batchscan.metrics_file import METRICS_SCHEMA, remove_stale_metrics, write_metrics
 from batchscan.outcomes import ClassOutcomes, Outcomes, select_class_outcomes, select_outcomes
+from batchscan.place import opened
 from batchscan.schema import SCORED, score_columns
 
 __all__ = [
@@ -95,7 +96,7 @@ def _is_plain(values: object) -> bool:
     return not isinstance(values, pa.Array | pa.ChunkedArray)
 
 
-def metrics_from_result(result: Path, labels: LabelTable | None = None) -> MetricsReport:
+def metrics_from_result(result: Location, labels: LabelTable | None = None) -> MetricsReport:
     """Compute the figures of a result file, read in batches.
 
     `labels` replaces the result's own labels altogether: an image that it does not name has no
@@ -103,7 +104,7 @@ def metrics_from_result(result: Path, labels: LabelTable | None = None) -> Metri
     or if no image has a label.
     """
     try:
-        with result.open("rb") as stream, pq.ParquetFile(stream) as file:
+        with opened(result) as stream, pq.ParquetFile(stream) as file:
             provenance = _provenance(result, file)
             scores = score_columns(provenance["model"]["classes"])
             columns = ["status", *scores, "prediction", "label" if labels is None else "path"]
@@ -191,13 +192,13 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(flat.chunks) if isinstance(flat, pa.ChunkedArray) else flat
 
 
-def _no_result(path: Path, found: str) -> UsageError:
+def _no_result(path: Location, found: str) -> UsageError:
     return UsageError(
         f"{path}: expected a result that `batchscan run --out` wrote, found {found}; check the path"
     )
 
 
-def _provenance(path: Path, file: pq.ParquetFile) -> dict[str, Any]:
+def _provenance(path: Location, file: pq.ParquetFile) -> dict[str, Any]:
     """Return the footer `batchscan`, checked as far as the figures depend on it."""
     text = (file.metadata.metadata or {}).get(b"batchscan")
     if text is None:
@@ -218,7 +219,7 @@ def _provenance(path: Path, file: pq.ParquetFile) -> dict[str, Any]:
     return dict(footer)
 
 
-def _check_labelled(report: MetricsReport, result: Path, labels: LabelTable | None) -> None:
+def _check_labelled(report: MetricsReport, result: Location, labels: LabelTable | None) -> None:
     if report.find("labelled").value:
         return
     if labels is None or report.unmatched_labels < len(labels) or not report.unmatched_examples:

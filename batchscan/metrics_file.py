@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +12,9 @@ import pyarrow.parquet as pq
 
 from batchscan.errors import BatchscanError
 from batchscan.figures import Metric
+from batchscan.location import Location, Uri
+from batchscan.objects import write_object
+from batchscan.place import readable, remove_file
 
 METRICS_SCHEMA = pa.schema(
     [
@@ -31,7 +33,7 @@ CLASS_METRICS_SCHEMA = METRICS_SCHEMA.insert(1, pa.field("class", pa.string()))
 
 
 def write_metrics(
-    metrics: Iterable[Metric], path: Path, provenance: Mapping[str, Any] | None = None
+    metrics: Iterable[Metric], path: Location, provenance: Mapping[str, Any] | None = None
 ) -> None:
     """Write figures as Parquet, whole or not at all; `provenance` becomes the footer `batchscan`.
 
@@ -39,21 +41,30 @@ def write_metrics(
     """
     footer = {"batchscan": json.dumps(provenance or {}, ensure_ascii=False, allow_nan=False)}
     table = _table(list(metrics)).replace_schema_metadata(footer)
-    partial = path.with_name(f".{path.name}.partial")  # One name: a killed run leaves one at most.
     try:
-        try:
-            with partial.open("wb") as file:
-                pq.write_table(table, file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        _write_whole(table, path)
     except OSError as problem:
         raise BatchscanError(
             f"{path}: the metrics cannot be written ({problem.strerror or problem}); make room "
             "there, then run the same command again"
         ) from problem
+
+
+def _write_whole(table: pa.Table, path: Location) -> None:
+    if isinstance(path, Uri):
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        write_object(path, sink.getvalue())
+        return
+    partial = path.with_name(f".{path.name}.partial")  # One name: a killed run leaves one at most.
+    try:
+        with partial.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _table(rows: list[Metric]) -> pa.Table:
@@ -66,11 +77,11 @@ def _table(rows: list[Metric]) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def remove_stale_metrics(path: Path) -> None:
+def remove_stale_metrics(path: Location) -> None:
     """Remove the figures of an earlier scan, but none from a label file that came later."""
     try:
-        footer = json.loads((pq.read_schema(path).metadata or {})[b"batchscan"])
+        footer = json.loads((pq.read_schema(readable(path)).metadata or {})[b"batchscan"])
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return  # There is none, or it is not ours.
     if not footer.get("labels"):
-        path.unlink()
+        remove_file(path)

@@ -6,7 +6,7 @@ in a single process.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +34,7 @@ from batchscan.hidden_paths import hide_paths, recognise
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
+from batchscan.location import Location, real_location, shown
 from batchscan.metrics import (
     MetricsReport,
     metrics_from_result,
@@ -42,6 +43,7 @@ from batchscan.metrics import (
 )
 from batchscan.observer import Observer, Progress, ShardReport, WorkerFacts
 from batchscan.outcomes import predictions
+from batchscan.place import is_there, readable, remedy
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.provenance import (
     host_facts,
@@ -66,6 +68,7 @@ from batchscan.schema import LIMITED, SKIPS, TRANSIENT, result_schema, score_sch
 from batchscan.shard import Shard
 from batchscan.signals import check_signals
 from batchscan.signature import readable_formats
+from batchscan.store_workspace import StoreWorkspace, open_workspace
 from batchscan.summary import ScanSummary
 from batchscan.worker import Job
 from batchscan.workspace import Identity, RunState, Workspace
@@ -113,17 +116,17 @@ def run_scan(
     threshold = _threshold(config, bundle)
     labels = _read_labels(config, bundle)
     try:
-        with Workspace(config.out) as workspace:
+        with open_workspace(config.out) as workspace:
             scan = _Scan(config, bundle, threshold, labels, workspace, progress or Progress())
             return scan.run(dispatch)
     except OSError as error:
         raise BatchscanError(
             f"{error.filename or config.out}: results cannot be written ({error.strerror or error})"
-            "; make room there, then run the same command again: what is finished is kept"
+            f"; {remedy(config.out)}, then run the same command again: what is finished is kept"
         ) from error
 
 
-def metrics_path(out: Path) -> Path:
+def metrics_path(out: Location) -> Location:
     """Name the metrics file that belongs to a result: `results.metrics.parquet` and so on."""
     return out.with_name(out.name.removesuffix(".parquet") + ".metrics.parquet")
 
@@ -156,7 +159,7 @@ class _Scan:
         bundle: Bundle,
         threshold: float | None,
         labels: LabelTable | None,
-        workspace: Workspace,
+        workspace: Workspace | StoreWorkspace,
         progress: Progress,
     ) -> None:
         self._config = config
@@ -165,7 +168,8 @@ class _Scan:
         self._lookup = LabelLookup(labels) if labels is not None else None
         self._workspace = workspace
         self._progress = progress
-        self._root = os.path.realpath(config.archive)
+        self._archive = real_location(config.archive)
+        self._root = str(self._archive)
         self._threshold = threshold
         self._part_schema = score_schema(bundle.classes)
         self._clock = time.monotonic()
@@ -200,7 +204,7 @@ class _Scan:
         )
         earlier = self._workspace.state()
         replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
-        if self._workspace.out.exists():
+        if is_there(self._workspace.out):
             # Also with --fresh: never replace a file that is no result of ours.
             footer = read_footer(self._workspace.out)
             if not replaces:
@@ -216,8 +220,13 @@ class _Scan:
         return self._workspace.begin(identity, replaces_result=replaces, after=after, limits=limits)
 
     def _archive_name(self) -> str:
-        path = display_path(self._root)
+        path = display_path(shown(self._archive))
         return path if self._hiding is None else path_hmac(self._hiding, path)
+
+    def _own_name(self) -> str:
+        """Return the archive's own name, which may be that of a class."""
+        archive = self._archive
+        return archive_name(archive) if isinstance(archive, Path) else archive.name
 
     def _compare_limits(self, earlier: Any) -> None:
         """Where rows were made under other limits, or nobody knows which, what hit them may pass.
@@ -253,14 +262,14 @@ class _Scan:
 
     def _shards(self, state: RunState) -> Iterator[Shard]:
         names = list_images(
-            Path(self._root),
+            self._archive,
             self._notes,
             selection=self._config.selection,
-            skip=frozenset([str(self._workspace.folder)]),
+            skip=frozenset([shown(self._workspace.folder)]),
             rules=self._config.rules,
         )
         sources = part_sources(self._workspace.folder)
-        if self._workspace.out.exists() and not state.replaces_result:
+        if is_there(self._workspace.out) and not state.replaces_result:
             if self._hiding is None:
                 sources += result_sources(self._workspace.out, self._part_schema)
             else:
@@ -283,7 +292,7 @@ class _Scan:
 
         Where a folder could not be read, nobody knows which of the others are gone: they stay.
         """
-        rows = pq.read_table(self._workspace.out, columns=self._part_schema.names)
+        rows = pq.read_table(readable(self._workspace.out), columns=self._part_schema.names)
         known, others = recognise(rows.cast(self._part_schema), names, key)
         if self._notes.unreadable_folders:
             self._unrecognised.append(others)
@@ -305,11 +314,12 @@ class _Scan:
     def _start_estimate(self) -> None:
         """Count the archive's images by their names, beside the run: for the time left, no more."""
         names = list_images(
-            Path(self._root), ListingNotes(), selection=self._config.selection, peek=False
+            self._archive, ListingNotes(), selection=self._config.selection, peek=False
         )
 
         def count() -> None:
-            self._progress.expect(sum(1 for _ in names))
+            with contextlib.suppress(RuntimeError):  # The run has ended before the count.
+                self._progress.expect(sum(1 for _ in names))
 
         threading.Thread(target=count, daemon=True).start()
 
@@ -346,9 +356,7 @@ class _Scan:
     def _label_columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
         paths = table["path"].combine_chunks()
         if self._lookup is None:
-            return {
-                "label": folder_labels(paths, self._bundle.classes, archive_name(Path(self._root)))
-            }
+            return {"label": folder_labels(paths, self._bundle.classes, self._own_name())}
         found = self._lookup.find(paths)
         return {name: found[name] for name in found.column_names}
 
@@ -360,6 +368,7 @@ class _Scan:
                 f"{self._workspace.folder}: expected parts with {expected:,} rows, found "
                 f"{self._counts.found:,}: some were damaged or removed; run the same command again"
             )
+        self._workspace.check_held()
         return software_record(self._bundle) | {
             "threshold": self._threshold,
             "archive": self._archive_name(),

@@ -82,7 +82,9 @@ class FinishedRows:
         size, modified, category = self._states[self._row]
         if category in self._retried:
             return False
-        return file_state(root, name) == FileState(size, modified)
+        # A listing that tells states has just told this one's; asking anew would be a request each.
+        now = self._notes.state or file_state(root, name)
+        return now == FileState(size, modified)
 
     def _leave_behind(self) -> None:
         """Pass a row whose image the listing did not show.

@@ -11,6 +11,7 @@ from typing import Any
 from batchscan.bundle import Bundle, load_bundle
 from batchscan.errors import BundleError, UsageError
 from batchscan.image import PREPROCESSING
+from batchscan.location import Location
 from batchscan.version import VERSION
 from batchscan.workspace import Identity
 
@@ -62,7 +63,7 @@ def identity_of(footer: dict[str, Any]) -> Identity:
     )
 
 
-def refuse_difference(place: Path, found: Identity, wanted: Identity) -> None:
+def refuse_difference(place: Location, found: Identity, wanted: Identity) -> None:
     """Raise `UsageError` unless rows of both can stand in one result."""
     if found.pseudonyms != wanted.pseudonyms:
         raise UsageError(

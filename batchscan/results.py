@@ -6,7 +6,6 @@ Every table in here is sorted by `path`. A part is complete under its final name
 from __future__ import annotations
 
 import json
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,22 +20,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchscan.disk import replace_durably
-from batchscan.errors import BatchscanError, UsageError
+from batchscan.errors import UsageError
+from batchscan.location import Location, Uri
+from batchscan.objects import upload
+from batchscan.parts import Source as Source
+from batchscan.parts import part_name as part_name
+from batchscan.parts import part_sources as part_sources
+from batchscan.parts import write_part as write_part
+from batchscan.place import is_there, readable
 from batchscan.schema import DICTIONARY_COLUMNS, SCORE_SCHEMA, SCORED, TWO_CLASSES, result_schema
 
 FOOTER_KEY = b"batchscan"
-_FIRST_KEY = b"batchscan.first"
 _GENERATION = "generation"
 _BATCH_ROWS = 1 << 16
-
-
-@dataclass(frozen=True)
-class Source:
-    """A sorted table that is loaded when its turn comes; of two rows of a path the newer counts."""
-
-    first: str
-    generation: int
-    load: Callable[[], pa.Table]
 
 
 @dataclass
@@ -89,61 +85,12 @@ def _count(values: pa.ChunkedArray, total: Counter[str]) -> None:
         total[entry["values"]] += entry["counts"]
 
 
-def part_name(generation: int, shard: str) -> str:
-    """Name the part of a shard; parts of a later run of the same scan have a higher generation."""
-    return f"g{generation:04d}-{shard}.parquet"
-
-
-def write_part(folder: Path, name: str, table: pa.Table) -> None:
-    """Commit a sorted table as a part: whole under its name, or not at all."""
-    first = table["path"][0].as_py() if table.num_rows else ""
-    table = table.replace_schema_metadata({_FIRST_KEY: first.encode()})
-    temporary = folder / f"{name}.{uuid.uuid4().hex}.tmp"
-    try:
-        pq.write_table(
-            table, temporary, compression="zstd", use_dictionary=False, write_page_checksum=True
-        )
-        temporary.replace(folder / name)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def part_sources(folder: Path, *, only: int | None = None) -> list[Source]:
-    """Find the parts in a folder (of one generation, or of all); damaged ones are removed."""
-    sources = []
-    for file in sorted(folder.glob("g*-*.parquet")):
-        generation = int(file.name[1 : file.name.index("-")])
-        if only is not None and generation != only:
-            continue
-        try:
-            first = pq.read_schema(file).metadata[_FIRST_KEY].decode()
-        except (pa.ArrowException, OSError, KeyError, TypeError) as error:
-            if getattr(error, "errno", None):
-                raise  # The storage fails; the part may be sound.
-            file.unlink()  # A crash of the machine can leave a file without its content.
-            continue
-        sources.append(Source(first, generation, partial(_load_part, file)))
-    return sources
-
-
-def _load_part(file: Path) -> pa.Table:
-    try:
-        return pq.read_table(file, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        file.unlink(missing_ok=True)
-        raise BatchscanError(
-            f"{file}: this part was damaged and has been removed; run the same command again: only "
-            "its images are scored anew"
-        ) from error
-
-
-def result_sources(file: Path, schema: pa.Schema = SCORE_SCHEMA) -> list[Source]:
+def result_sources(file: Location, schema: pa.Schema = SCORE_SCHEMA) -> list[Source]:
     """Take the row groups of an earlier result as sources, older than any part.
 
     `schema` is that of the parts it was made of (`batchscan.schema.score_schema`).
     """
-    parquet = pq.ParquetFile(file)
+    parquet = pq.ParquetFile(readable(file), pre_buffer=isinstance(file, Uri))
     sources = []
     for group in range(parquet.num_row_groups):
         first = parquet.read_row_group(group, columns=["path"])["path"][0].as_py()
@@ -152,14 +99,16 @@ def result_sources(file: Path, schema: pa.Schema = SCORE_SCHEMA) -> list[Source]
     return sources
 
 
-def read_footer(file: Path) -> dict[str, Any]:
+def read_footer(file: Location) -> dict[str, Any]:
     """Read the record that a result carries; `UsageError` if the file is no batchscan result."""
     expected = f"{file}: expected a result of batchscan"
-    if not file.is_file():
+    if not (is_there(file) if isinstance(file, Uri) else file.is_file()):
         raise UsageError(f"{expected}, found no file of that name; check the path")
     try:
-        schema = pq.read_schema(file)
+        schema = pq.read_schema(readable(file))
     except (pa.ArrowException, OSError) as error:
+        if isinstance(file, Uri) and getattr(error, "errno", None):
+            raise  # The store fails; the result may be sound.
         raise UsageError(
             f"{expected}, found no readable Parquet file; remove it or choose another name"
         ) from error
@@ -230,7 +179,7 @@ def _newest(tables: list[pa.Table], *, drop: bool = True) -> pa.Table:
 
 
 def write_result(
-    out: Path,
+    out: Location,
     temporary: Path,
     schema: pa.Schema,
     tables: Iterator[pa.Table],
@@ -238,6 +187,7 @@ def write_result(
 ) -> None:
     """Write the final file under a temporary name on the same disk, then rename it.
 
+    For an object store `temporary` is a file of this machine, which is uploaded when it is whole.
     `footer` is asked when all tables are written.
     """
     dictionary = [name for name in DICTIONARY_COLUMNS if name in schema.names]
@@ -255,6 +205,9 @@ def write_result(
                 if table.num_rows:
                     writer.write_table(table)
             writer.add_key_value_metadata({FOOTER_KEY: json.dumps(footer()).encode()})
-        replace_durably(temporary, out)
+        if isinstance(out, Uri):
+            upload(temporary, out)
+        else:
+            replace_durably(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from batchscan.archive import ListingNotes
+from batchscan.location import Location
 from batchscan.metrics import MetricsReport
 from batchscan.results import Counts
 
@@ -17,8 +17,8 @@ class ScanSummary:
     With `hide_names`, names of files and folders are not for the eyes of who reads the summary.
     """
 
-    out: Path
-    metrics_out: Path | None
+    out: Location
+    metrics_out: Location | None
     model: str
     threshold: float | None
     counts: Counts

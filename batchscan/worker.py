@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,8 +21,11 @@ from batchscan.archive import display_path
 from batchscan.container_kind import is_container
 from batchscan.desk import Desk, Work
 from batchscan.errors import WorkerError
+from batchscan.location import Uri, is_uri, location
 from batchscan.model import Scorer, open_scorer
+from batchscan.objects import is_folder
 from batchscan.observer import Observer, ShardReport, WorkerFacts
+from batchscan.place import is_there, readable, remedy
 from batchscan.results import part_name, write_part
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import TWO_CLASSES
@@ -28,6 +33,7 @@ from batchscan.shard import Sample, Shard, score_shard
 from batchscan.text import one_line
 from batchscan.watchdog import Watchdog
 
+_STORE_READERS = 8  # Requests on their way for each worker: a store answers in many milliseconds.
 _GPU_FILES = (
     "/dev/nvidiactl",
     "/dev/nvidia0",
@@ -72,7 +78,8 @@ class ShardWorker:
         self._device = device
         self._alone = alone
         self._scorer: Scorer | None = None
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        readers = max(threads, _STORE_READERS) if is_uri(job.root) else threads
+        self._pool = ThreadPoolExecutor(readers) if readers > 1 else None
 
     def start(self) -> WorkerFacts:
         """Load the model; raises `WorkerError` if this machine cannot do the work."""
@@ -119,6 +126,8 @@ class ShardWorker:
 
     def _check_folders(self) -> None:
         for folder in (self._job.root, self._job.parts):
+            if is_uri(folder):
+                continue
             if not Path(folder).is_dir() and not _is_container_file(folder):
                 raise WorkerError(
                     f"{socket.gethostname()} does not see the folder {folder}: the archive and the "
@@ -126,12 +135,17 @@ class ShardWorker:
                 )
 
     def _check_archive(self, table: pa.Table) -> None:
-        """An archive that was unmounted is no archive whose images all vanished."""
-        vanished = pc.sum(pc.equal(table["failure"], "vanished")).as_py() or 0
-        if vanished and _is_empty(self._job.root):
+        """An archive that was unmounted is no archive whose images all vanished.
+
+        A store that cannot be reached, or whose credentials have expired, is gone as well.
+        """
+        signs = ["vanished"] + (["read_error", "permission_denied"] * is_uri(self._job.root))
+        seen = pc.any(pc.is_in(table["failure"], pa.array(signs))).as_py()
+        if seen and _is_empty(self._job.root):
             raise WorkerError(
                 f"{self._job.root} is empty or gone on {socket.gethostname()} in mid-run: "
-                "mount the archive again, then run the same command again"
+                "mount the archive again (or renew the credentials), then run the same command "
+                "again"
             )
 
 
@@ -142,7 +156,10 @@ def _is_container_file(path: str) -> bool:
 def _is_empty(folder: str) -> bool:
     if _is_container_file(folder):
         return False
+    place = location(folder)
     try:
+        if isinstance(place, Uri):
+            return not is_folder(place)
         with os.scandir(folder) as entries:
             return next(entries, None) is None
     except OSError:
@@ -164,7 +181,11 @@ def _device_in_fact(device: str) -> tuple[str, str | None]:
 
 def note_file(job: Job, shard: Shard) -> Path:
     """Name the file in which a worker notes which images of a shard it has in work."""
-    return Path(job.parts, part_name(job.generation, shard.name)).with_suffix(".note")
+    name = part_name(job.generation, shard.name)
+    if is_uri(job.parts):  # A store takes no note in place: one on this machine must do.
+        digest = hashlib.sha256(f"{job.parts}/{name}".encode()).hexdigest()
+        return Path(tempfile.gettempdir(), f"batchscan-{digest[:32]}.note")
+    return Path(job.parts, name).with_suffix(".note")
 
 
 def _end_worker(desk: Desk, work: Work) -> None:
@@ -189,10 +210,10 @@ def _end_run(hidden: bool, work: Work) -> None:
 
 def committed(job: Job, shard: Shard) -> ShardReport | None:
     """Report on a shard whose part is on disk, whoever has written it; None if there is none."""
-    file = Path(job.parts, part_name(job.generation, shard.name))
-    if not file.exists():
+    file = location(job.parts) / part_name(job.generation, shard.name)
+    if not is_there(file):
         return None
-    return _report(pq.read_table(file, columns=["failure", "skip"]))
+    return _report(pq.read_table(readable(file), columns=["failure", "skip"]))
 
 
 def _report(part: pa.Table) -> ShardReport:
@@ -203,11 +224,12 @@ def _report(part: pa.Table) -> ShardReport:
 def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:
     """Write a shard's part; raises `WorkerError` where the disk does not take it."""
     try:
-        write_part(Path(job.parts), part_name(job.generation, shard.name), table)
+        write_part(location(job.parts), part_name(job.generation, shard.name), table)
     except OSError as error:
         raise WorkerError(
-            f"{job.parts}: results cannot be written ({error.strerror or error}); make room there, "
-            "then run the same command again: what is finished is kept"
+            f"{job.parts}: results cannot be written ({error.strerror or error}); "
+            f"{remedy(location(job.parts))}, then run the same command again: "
+            "what is finished is kept"
         ) from error
 
 

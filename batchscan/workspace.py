@@ -19,7 +19,7 @@ from typing import Any
 from batchscan.disk import replace_durably
 from batchscan.errors import OutputInUse, UsageError
 
-_STATE = "run.json"
+STATE = "run.json"
 _LOCK = "lock"
 _NOTE = re.compile(r"g\d+-.*\.note")  # What a worker had in work when it was killed.
 _OURS = re.compile(
@@ -59,6 +59,37 @@ class RunState:
             raise TypeError("not a state of ours")
         return state
 
+    @classmethod
+    def parse(cls, content: bytes) -> RunState | None:
+        """Read a record; None if it is damaged, or something else."""
+        try:
+            return cls.from_json(json.loads(content))
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    @classmethod
+    def following(
+        cls,
+        earlier: RunState | None,
+        identity: Identity,
+        *,
+        replaces_result: bool,
+        after: int,
+        limits: dict[str, float] | None,
+    ) -> RunState:
+        """Make the state of a run that starts, or goes on where another stopped.
+
+        Its generation is higher than `after` and than that of any state found: a late worker of an
+        earlier run must not write over the parts of this one.
+        """
+        return cls(
+            identity,
+            generation=max(after, earlier.generation if earlier else 0) + 1,
+            started=earlier.started if earlier else datetime.now(UTC).isoformat(),
+            replaces_result=replaces_result,
+            limits=limits if earlier is None or earlier.limits == limits else None,
+        )
+
 
 class Workspace:
     """The working folder, held exclusively from `__enter__` to `__exit__`.
@@ -97,8 +128,8 @@ class Workspace:
     def state(self) -> RunState | None:
         """Read what an earlier, unfinished run left behind, or None."""
         try:
-            return RunState.from_json(json.loads((self.folder / _STATE).read_text()))
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return RunState.parse((self.folder / STATE).read_bytes())
+        except FileNotFoundError:
             return None
 
     def begin(
@@ -114,17 +145,12 @@ class Workspace:
         Its generation is higher than `after` and than that of any state found: a late worker of an
         earlier run must not write over the parts of this one.
         """
-        earlier = self.state()
-        state = RunState(
-            identity,
-            generation=max(after, earlier.generation if earlier else 0) + 1,
-            started=earlier.started if earlier else datetime.now(UTC).isoformat(),
-            replaces_result=replaces_result,
-            limits=limits if earlier is None or earlier.limits == limits else None,
+        state = RunState.following(
+            self.state(), identity, replaces_result=replaces_result, after=after, limits=limits
         )
-        temporary = self.folder / f"{_STATE}.tmp"
+        temporary = self.folder / f"{STATE}.tmp"
         temporary.write_text(json.dumps(asdict(state)))
-        replace_durably(temporary, self.folder / _STATE)
+        replace_durably(temporary, self.folder / STATE)
         return state
 
     def discard(self) -> None:
@@ -137,6 +163,9 @@ class Workspace:
         """Remove the folder; the lock's file goes last, so nobody finds it without its lock."""
         self.discard()
         shutil.rmtree(self.folder)
+
+    def check_held(self) -> None:
+        """Do nothing: the operating system takes its lock from no process that lives."""
 
     def _open_lock(self) -> int:
         while True:
@@ -190,7 +219,7 @@ class Workspace:
         """Leave no folder behind where a run stopped before anything was finished."""
         try:
             names = {entry.name for entry in self.folder.iterdir()}
-            if {name for name in names if not _NOTE.fullmatch(name)} <= {_LOCK, _STATE}:
+            if {name for name in names if not _NOTE.fullmatch(name)} <= {_LOCK, STATE}:
                 shutil.rmtree(self.folder, ignore_errors=True)
         except FileNotFoundError:
             pass

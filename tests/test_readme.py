@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from s3_server import Bucket, s3_server
 
 from batchscan.phantom import draw_archive
 from batchscan.schema import FAILURES, FLAGS, RESULT_SCHEMA, SKIPS
@@ -34,7 +35,14 @@ def commands(first_word: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store() -> Iterator[Bucket]:
+    """Start the store of the README's examples."""
+    with s3_server() as server:
+        yield Bucket(server, "bucket")
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory, store: Bucket) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     draw_archive(folder / "archive", images=24)
     draw_archive(folder / "dataset-source", images=40, seed=1)
@@ -49,6 +57,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = image.relative_to(folder / "archive").as_posix()
         labels.append(f"{path},{'PNEUMONIA' if 'pneumonia' in path.lower() else 'NORMAL'},a")
     (folder / "truth.csv").write_text("\n".join(labels))
+    store.fill(folder / "archive", "xrays")
+    store.put("truth.csv", (folder / "truth.csv").read_bytes())
     return folder
 
 
