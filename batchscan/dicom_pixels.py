@@ -108,7 +108,11 @@ def _compressed(pixels: memoryview, syntax: str, layout: Layout) -> NDArray[Any]
     stream = first_frame(pixels, layout.frames)
     if syntax != _RLE:
         header = check_stream(
-            stream, rows=layout.rows, columns=layout.columns, samples=layout.samples
+            stream,
+            rows=layout.rows,
+            columns=layout.columns,
+            samples=layout.samples,
+            bits=layout.allocated,
         )
         if syntax == _EXTENDED and header.precision > 8:
             return _extended(stream, layout)

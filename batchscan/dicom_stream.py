@@ -50,10 +50,13 @@ def _check_complete(pixels: memoryview) -> None:
         raise ImageFailure("truncated", "the file ends before its compressed pixel data does")
 
 
-def check_stream(stream: bytes, *, rows: int, columns: int, samples: int) -> StreamHeader:
+def check_stream(
+    stream: bytes, *, rows: int, columns: int, samples: int, bits: int
+) -> StreamHeader:
     """Read the header of a JPEG, JPEG-LS or JPEG 2000 stream and compare it with the data set.
 
-    Raises `ImageFailure`: `corrupt` where they differ, `truncated` where the stream has no end.
+    `bits` is what there is room for in a sample; GDCM crashes where the stream claims more. Raises
+    `ImageFailure`: `corrupt` where they differ, `truncated` where the stream has no end.
     """
     header = _jpeg_2000(stream) if _CODESTREAM in stream[:4096] else _jpeg(stream)
     if header is None:
@@ -63,6 +66,11 @@ def check_stream(stream: bytes, *, rows: int, columns: int, samples: int) -> Str
             "corrupt",
             f"the compressed pixel data has {header.columns} x {header.rows} x {header.samples} "
             f"values, the data set says {columns} x {rows} x {samples}",
+        )
+    if not 2 <= header.precision <= bits:
+        raise ImageFailure(
+            "corrupt",
+            f"the compressed pixel data has {header.precision} bits a sample, expected 2 to {bits}",
         )
     if b"\xff\xd9" not in stream[-_PADDING:]:  # End of image, and of codestream
         raise ImageFailure("truncated", "the compressed pixel data ends too early")

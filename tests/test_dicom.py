@@ -492,6 +492,13 @@ def test_any_damage(
     assert found is None or "\n" not in found.reason
 
 
+def test_stream_that_claims_too_many_bits() -> None:
+    """A lossless JPEG of 154 bits, which crashes GDCM, never reaches it."""
+    data = bytearray(phantoms.in_syntax("jpeg lossless", DEEP, BitsStored=12))
+    data[data.index(b"\xff\xc3") + 4] = 154
+    assert problem(bytes(data)).category == "corrupt"
+
+
 def test_damaged_rle(capfd: pytest.CaptureFixture[str]) -> None:
     """Damage in RLE, on which its decoder panics, is a failure like any other, without a word."""
     data = phantoms.in_syntax("rle", DEEP, BitsStored=12)
