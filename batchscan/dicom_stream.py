@@ -12,6 +12,7 @@ from batchscan.errors import ImageFailure
 
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # PS3.5, A.4
 _START_OF_FRAME = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN = 0xDA
 _STANDALONE = frozenset((*range(0xD0, 0xD9), 0x01, 0xFF))
 _CODESTREAM = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1, A.4.1 and A.5.1: start, then image size
 _PADDING = 16
@@ -78,13 +79,21 @@ def check_stream(
 
 
 def _jpeg(stream: bytes) -> StreamHeader | None:
-    """Find the frame header (ISO/IEC 10918-1, B.2.2; ISO/IEC 14495-1, C.2.2)."""
-    place = 2
+    """Find the frame header (ISO/IEC 10918-1, B.2.2; ISO/IEC 14495-1, C.2.2).
+
+    All segments up to the first scan must follow one another, or None is returned: with rubbish
+    between them GDCM ends the process.
+    """
+    place, header = 2, None
     while stream[:2] == b"\xff\xd8" and place + 10 <= len(stream) and stream[place] == 0xFF:
         marker = stream[place + 1]
+        if marker == _START_OF_SCAN:
+            return header
         if marker in _START_OF_FRAME:
+            if header is not None:
+                return None
             rows, columns = _number(stream, place + 5), _number(stream, place + 7)
-            return StreamHeader(rows, columns, stream[place + 9], stream[place + 4])
+            header = StreamHeader(rows, columns, stream[place + 9], stream[place + 4])
         if marker in _STANDALONE:
             place += 1 if marker == 0xFF else 2
         else:

@@ -499,6 +499,13 @@ def test_stream_that_claims_too_many_bits() -> None:
     assert problem(bytes(data)).category == "corrupt"
 
 
+def test_stream_with_rubbish_between_its_segments() -> None:
+    """A lossless JPEG whose tables are damaged, on which GDCM ends the process, never reaches it."""
+    data = bytearray(phantoms.in_syntax("jpeg lossless", DEEP, BitsStored=12))
+    data[data.index(b"\xff\xc3") + 14] ^= 0x10
+    assert problem(bytes(data)).category == "corrupt"
+
+
 def test_damaged_rle(capfd: pytest.CaptureFixture[str]) -> None:
     """Damage in RLE, on which its decoder panics, is a failure like any other, without a word."""
     data = phantoms.in_syntax("rle", DEEP, BitsStored=12)
