@@ -500,7 +500,7 @@ def test_stream_that_claims_too_many_bits() -> None:
 
 
 def test_stream_with_rubbish_between_its_segments() -> None:
-    """A lossless JPEG whose tables are damaged, on which GDCM ends the process, never reaches it."""
+    """A lossless JPEG with damaged tables, on which GDCM ends the process, never reaches it."""
     data = bytearray(phantoms.in_syntax("jpeg lossless", DEEP, BitsStored=12))
     data[data.index(b"\xff\xc3") + 14] ^= 0x10
     assert problem(bytes(data)).category == "corrupt"
