@@ -43,7 +43,7 @@ _PLUGINS = {  # PS3.6, annex A; the fastest decoder of each that needs no GPL
     "1.2.840.10008.1.2.4.203": "pylibjpeg",  # high-throughput JPEG 2000
     _RLE: "pylibjpeg",
 }
-_GDCM = threading.Lock()
+_STDERR = threading.Lock()
 _PUBLIC = re.compile(r"1\.2\.840\.10008\.1\.2(\.\d{1,3}){0,3}")
 
 
@@ -108,7 +108,11 @@ def _compressed(pixels: memoryview, syntax: str, layout: Layout) -> NDArray[Any]
     stream = first_frame(pixels, layout.frames)
     if syntax != _RLE:
         header = check_stream(
-            stream, rows=layout.rows, columns=layout.columns, samples=layout.samples
+            stream,
+            rows=layout.rows,
+            columns=layout.columns,
+            samples=layout.samples,
+            bits=layout.allocated,
         )
         if syntax == _EXTENDED and header.precision > 8:
             return _extended(stream, layout)
@@ -137,7 +141,8 @@ def _decode(
         "decoding_plugin": _PLUGINS.get(syntax, ""),
     }
     decoder = get_decoder(syntax)
-    with _without_stderr() if options["decoding_plugin"] == "gdcm" else contextlib.nullcontext():
+    noisy = options["decoding_plugin"] == "gdcm" or syntax == _RLE
+    with _without_stderr() if noisy else contextlib.nullcontext(), _without_panic():
         array: NDArray[Any] = decoder.as_array(pixels, index=0, raw=layout.samples == 1, **options)[
             0
         ]
@@ -145,9 +150,20 @@ def _decode(
 
 
 @contextlib.contextmanager
+def _without_panic() -> Iterator[None]:
+    """Turn a panic of a decoder in Rust, which is no `Exception`, into the failure that it is."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ImageFailure("corrupt", "the compressed pixel data is damaged") from None
+
+
+@contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Keep what GDCM's copy of libjpeg prints to itself; it knows no other way to say it."""
-    with _GDCM:
+    """Keep to itself what GDCM's copy of libjpeg and the RLE decoder print on damaged data."""
+    with _STDERR:
         kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
         try:
             os.dup2(nothing, 2)

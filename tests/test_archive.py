@@ -182,10 +182,10 @@ def test_name_decides_without_content(tmp_path: Path, name: str) -> None:
 
 def test_other_files_are_counted_by_extension(tmp_path: Path) -> None:
     """Files that are left out are counted by extension, in lower case."""
-    put(tmp_path, "a.TXT", "b.txt", "README", "c.dcm", ".hidden", data=b"words")
+    put(tmp_path, "a.TXT", "b.txt", "README", "c.pdf", ".hidden", data=b"words")
     notes = ListingNotes()
     assert listed(tmp_path, notes) == []
-    assert notes.other_files == {".txt": 2, ".dcm": 1, "(no extension)": 2}
+    assert notes.other_files == {".txt": 2, ".pdf": 1, "(no extension)": 2}
 
 
 def test_empty_archive(tmp_path: Path) -> None:

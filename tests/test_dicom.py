@@ -492,6 +492,37 @@ def test_any_damage(
     assert found is None or "\n" not in found.reason
 
 
+def test_stream_that_claims_too_many_bits() -> None:
+    """A lossless JPEG of 154 bits, which crashes GDCM, never reaches it."""
+    data = bytearray(phantoms.in_syntax("jpeg lossless", DEEP, BitsStored=12))
+    data[data.index(b"\xff\xc3") + 4] = 154
+    assert problem(bytes(data)).category == "corrupt"
+
+
+def test_stream_with_rubbish_between_its_segments() -> None:
+    """A lossless JPEG with damaged tables, on which GDCM ends the process, never reaches it."""
+    data = bytearray(phantoms.in_syntax("jpeg lossless", DEEP, BitsStored=12))
+    data[data.index(b"\xff\xc3") + 14] ^= 0x10
+    assert problem(bytes(data)).category == "corrupt"
+
+
+def test_damaged_rle(capfd: pytest.CaptureFixture[str]) -> None:
+    """Damage in RLE, on which its decoder panics, is a failure like any other, without a word."""
+    data = phantoms.in_syntax("rle", DEEP, BitsStored=12)
+    start = data.index(b"\xfe\xff\x00\xe0", data.index(b"\xe0\x7f\x10\0") + 20) + 8 + 64
+    found = set()
+    for place in range(start, len(data) - 20, 41):
+        for value in (0x7F, 0x80, 0x81):
+            damaged = bytearray(data)
+            damaged[place] = value
+            try:
+                decode(bytes(damaged), 24)
+            except NotScored as caught:
+                found.add(caught.category)
+    assert found == {"corrupt"}
+    assert capfd.readouterr() == ("", "")
+
+
 def test_only_dicom_imports_pydicom() -> None:
     """Neither the command line nor the scoring of other formats loads pydicom or its decoders."""
     code = (
