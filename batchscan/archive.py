@@ -93,7 +93,7 @@ def check_archive(root: Path) -> None:
         return
     if not root.is_dir():
         raise UsageError(
-            f"{root}: expected a folder of X-rays or a zip or tar file, found another file; name "
+            f"{root}: expected a folder of X-rays or a zip or tar file, found a file of another kind; name "
             "its folder"
         )
     try:
