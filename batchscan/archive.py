@@ -93,8 +93,8 @@ def check_archive(root: Path) -> None:
         return
     if not root.is_dir():
         raise UsageError(
-            f"{root}: expected a folder of X-rays or a zip or tar file, found a file of another kind; name "
-            "its folder"
+            f"{root}: expected a folder of X-rays or a zip or tar file, found a file of another "
+            "kind; name its folder"
         )
     try:
         with os.scandir(root):
