@@ -103,8 +103,8 @@ def check_archive(root: Location) -> None:
         return
     if not root.is_dir():
         raise UsageError(
-            f"{root}: expected a folder of X-rays or a zip or tar file, found another file; name "
-            "its folder"
+            f"{root}: expected a folder of X-rays or a zip or tar file, found a file of another "
+            "kind; name its folder"
         )
     try:
         with os.scandir(root):
