@@ -40,7 +40,11 @@ _REASONS = (
         "the bucket is in another region; name it in AWS_REGION",
     ),
     ("SLOW_DOWN|THROTTL|HTTP status (429|503)", errno.EIO, "the store asks to slow down"),
-    ("NETWORK_CONNECTION|curlCode|TIMEOUT", errno.EIO, "the store cannot be reached"),
+    (
+        "NETWORK_CONNECTION|curlCode|CURL error|TIMEOUT|UNAVAILABLE",
+        errno.EIO,
+        "the store cannot be reached",
+    ),
     ("lib(jvm|hdfs)", errno.EIO, "HDFS needs Java and Hadoop's libhdfs here; see Arrow's manual"),
 )
 
