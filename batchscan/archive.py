@@ -8,6 +8,7 @@ with an earlier result, and be merged, without holding either in memory.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import stat
@@ -17,14 +18,26 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from batchscan.container import locate, member_state, read_member
+from batchscan.container_kind import INSIDE, is_container
+from batchscan.container_listing import ContainerListing
+from batchscan.display import display_path as display_path
+from batchscan.display import sort_key
 from batchscan.errors import ImageFailure, UsageError
-from batchscan.image import EXTENSIONS, SNIFF_BYTES, sniff
+from batchscan.local_file import FileState as FileState
+from batchscan.local_file import as_state, open_at_once
+from batchscan.long_path import reachable
+from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.signature import (
+    EXTENSIONS,
+    SNIFF_BYTES,
+    is_directory_file,
+    kind_of_other,
+    sniff,
+)
 
-MAX_BYTES = 1 << 30
-"""Larger files are not read: no X-ray as JPEG or PNG comes near a gibibyte."""
-
+_WILDCARD = re.compile(r"[*?\[]")
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
-_LOOKS_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,12 @@ class Selection:
         """Say whether the folder at this relative path can hold a file that counts."""
         return not any(_matches(folder, pattern) for pattern in self.exclude)
 
+    def reaches(self, folder: str) -> bool:
+        """Say whether `include`, as far as it has no wildcards, can match below this folder."""
+        return not self.include or any(
+            _can_match_below(f"{folder}/", each) for each in self.include
+        )
+
 
 @dataclass
 class ListingNotes:
@@ -56,24 +75,27 @@ class ListingNotes:
     other_files: Counter[str] = field(default_factory=Counter)
     unreadable_folders: list[str] = field(default_factory=list)
     repeated_links: int = 0
-
-
-@dataclass(frozen=True)
-class FileState:
-    """What the file system says of a file: size in bytes, time in microseconds since 1970, UTC."""
-
-    bytes: int
-    modified: int
+    containers: int = 0
+    containers_without_images: int = 0
+    unread_containers: list[str] = field(default_factory=list)
+    duplicate_members: int = 0
+    duplicate_examples: list[str] = field(default_factory=list)
 
 
 def check_archive(root: Path) -> None:
-    """Raise `UsageError` unless `root` is a folder that can be listed."""
+    """Raise `UsageError` unless `root` is a folder or a container that can be opened."""
     if not root.exists():
         raise UsageError(
             f"{root}: expected a folder of X-rays, found nothing there; check the path"
         )
+    if root.is_file() and is_container(root.name):
+        _check_container(root)
+        return
     if not root.is_dir():
-        raise UsageError(f"{root}: expected a folder of X-rays, found a file; name its folder")
+        raise UsageError(
+            f"{root}: expected a folder of X-rays or a zip or tar file, found a file of another "
+            "kind; name its folder"
+        )
     try:
         with os.scandir(root):
             pass
@@ -81,15 +103,17 @@ def check_archive(root: Path) -> None:
         raise UsageError(f"{root}: the folder cannot be read ({error.strerror})") from error
 
 
-def display_path(name: str) -> str:
-    r"""Turn a file's name into the valid UTF-8 of the column `path`; odd bytes become `\xNN`.
+def _check_container(root: Path) -> None:
+    try:
+        with root.open("rb"):
+            pass
+    except OSError as error:
+        raise UsageError(f"{root}: the file cannot be read ({error.strerror})") from error
 
-    A name that holds such a sequence as text gets `\x5c` for its backslash: no two names become
-    one path.
-    """
-    if "\\x" in name:
-        name = _LOOKS_ESCAPED.sub(r"\\x5c", name)
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+def archive_name(root: Path) -> str:
+    """Return the archive's own name as that of a folder: `NORMAL`, or `NORMAL.zip!`."""
+    return root.name + "!" if is_container(root.name) and root.is_file() else root.name
 
 
 def list_images(
@@ -99,39 +123,73 @@ def list_images(
     selection: Selection | None = None,
     skip: frozenset[str] = frozenset(),
     peek: bool = True,
+    rules: Rules = DEFAULT_RULES,
 ) -> Iterator[str]:
     """Yield the relative path of each image below `root`, ascending by `display_path`.
 
     A file is an image if its name says so, or if its first bytes do; it may be one, and counts, if
-    they cannot be read. `peek=False` trusts the names, for a quick estimate. `skip` holds real
-    paths of folders that are passed over.
+    they cannot be read. So is a file in a container, and a container that cannot be read to its
+    end. `peek=False` trusts the names, for a quick estimate. `skip` holds real paths of folders
+    that are passed over.
     """
     selection = selection or Selection()
+    containers = ContainerListing(os.fspath(root), notes, selection, rules, peek=peek)
+    if os.path.isfile(root):
+        yield from containers.whole_archive()
+        return
     for name in _walk(os.fspath(root), notes, selection, skip):
-        if not selection.takes(display_path(name)):
+        if name.endswith(INSIDE):
+            yield from containers.members_of(name)
+        elif is_container(name) and not _is_picture(os.path.join(root, name)):
+            yield from containers.look_into(name)
+        elif not selection.takes(display_path(name)):
             continue
-        if _is_image(os.path.join(root, name), peek):
+        elif _is_image(os.path.join(root, name), peek):
             yield name
         else:
-            notes.other_files[os.path.splitext(name)[1].lower() or "(no extension)"] += 1
+            notes.other_files[kind_of_other(name)] += 1
 
 
 def _matches(path: str, pattern: str) -> bool:
     if "/" not in pattern:
-        return any(fnmatchcase(part, pattern) for part in path.split("/"))
+        return any(_part_matches(part, pattern) for part in path.split("/"))
     return fnmatchcase(path, pattern) or fnmatchcase(path, pattern.removeprefix("**/"))
+
+
+def _can_match_below(folder: str, pattern: str) -> bool:
+    plain = _WILDCARD.split(pattern, maxsplit=1)[0]
+    return "/" not in pattern or folder.startswith(plain) or plain.startswith(folder)
+
+
+def _part_matches(part: str, pattern: str) -> bool:
+    """Match a name; that of a container also without the mark behind it."""
+    return fnmatchcase(part, pattern) or (
+        part.endswith("!") and fnmatchcase(part.removesuffix("!"), pattern)
+    )
 
 
 def _is_image(file: str, peek: bool) -> bool:
     if _is_named_image(file):
         return True
-    if not peek:
+    if not peek or is_directory_file(file):
         return False
     try:
-        with open(file, "rb", buffering=0, opener=_open_at_once) as stream:
+        with (
+            reachable(file) as path,
+            open(path, "rb", buffering=0, opener=open_at_once) as stream,
+        ):
             return sniff(stream.read(SNIFF_BYTES)) is not None
     except OSError as error:
         return error.errno not in _NOTHING_THERE  # Its row says why nobody knows what it is.
+
+
+def _is_picture(file: str) -> bool:
+    """Say whether a file whose name promises a container is an image all the same."""
+    try:
+        with open(file, "rb", buffering=0, opener=open_at_once) as stream:
+            return sniff(stream.read(SNIFF_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def _is_named_image(file: str) -> bool:
@@ -141,7 +199,10 @@ def _is_named_image(file: str) -> bool:
 def _walk(
     root: str, notes: ListingNotes, selection: Selection, skip: frozenset[str]
 ) -> Iterator[str]:
-    """Yield the relative path of every file, depth first, in the order of the whole paths."""
+    """Yield the relative path of every file, depth first, in the order of the whole paths.
+
+    Where the members of a container come in, its path is yielded again, with `!/` behind it.
+    """
     guard = _LinkGuard(root, notes)
     stack = [("", False, iter(_entries(root, "", notes)))]
     while stack:
@@ -149,30 +210,37 @@ def _walk(
         entry = next(entries, None)
         if entry is None:
             stack.pop()
-        elif not entry.endswith("/"):
+        elif not entry.endswith("/") or _leads_into_container(os.path.join(root, prefix + entry)):
             yield prefix + entry
         else:
             name = prefix + entry[:-1]
             folder = os.path.join(root, name)
             if not selection.enters(display_path(name)) or os.path.realpath(folder) in skip:
                 continue
-            beyond = outside or os.path.islink(folder)
+            beyond = outside or _is_link(folder)
             if not beyond or guard.admits(folder):
                 stack.append((prefix + entry, beyond, iter(_entries(folder, name, notes))))
+
+
+def _leads_into_container(path: str) -> bool:
+    return path.endswith(INSIDE) and not os.path.isdir(path)
 
 
 def _entries(folder: str, name: str, notes: ListingNotes) -> list[str]:
     """List a folder's files and, with a `/` behind them, its folders, in the order of paths.
 
+    A container is listed twice: as the file that it is, and like a folder whose name ends in `!`.
+
     `b/` sorts behind `b.jpeg` although `b` would not: so the order is that of the whole paths.
     """
     try:
-        with os.scandir(folder) as entries:
+        with reachable(folder) as path, os.scandir(path) as entries:
             names = [_entry_name(entry, name, notes) for entry in entries]
     except OSError:
         notes.unreadable_folders.append(display_path(name))
         return []
-    return sorted((name for name in names if name), key=_sort_key)
+    inside = {name + INSIDE for name in names if is_container(name)}
+    return sorted(inside.union(filter(None, names)), key=sort_key)
 
 
 def _entry_name(entry: os.DirEntry[str], folder: str, notes: ListingNotes) -> str:
@@ -193,8 +261,9 @@ def _entry_name(entry: os.DirEntry[str], folder: str, notes: ListingNotes) -> st
         return entry.name
 
 
-def _sort_key(name: str) -> str:
-    return name if name.isascii() and "\\" not in name else display_path(name)
+def _is_link(folder: str) -> bool:
+    with reachable(folder) as path:
+        return os.path.islink(path)
 
 
 class _LinkGuard:
@@ -208,7 +277,7 @@ class _LinkGuard:
     def admits(self, folder: str) -> bool:
         real = os.path.realpath(folder)
         identity = self._identity(folder)
-        inside = os.path.islink(folder) and (real + "/").startswith(self._root.rstrip("/") + "/")
+        inside = _is_link(folder) and (real + "/").startswith(self._root.rstrip("/") + "/")
         if inside or identity in self._seen:
             self._notes.repeated_links += 1
             return False
@@ -218,33 +287,51 @@ class _LinkGuard:
     @staticmethod
     def _identity(folder: str) -> tuple[int, int]:
         try:
-            status = os.stat(folder)
+            with reachable(folder) as path:
+                status = os.stat(path)
         except OSError:
             return (-1, -1)
         return (status.st_dev, status.st_ino)
 
 
 def file_state(root: str, name: str) -> FileState | None:
-    """Return a file's size and time of modification, or None where it is gone or unreachable."""
+    """Return a file's size and time of modification, or None where it is gone or unreachable.
+
+    For a file in a container: its own size, and the time of the container.
+    """
+    place = locate(root, name)
+    if place is not None and place.inner:
+        return member_state(place, DEFAULT_RULES)
     try:
-        return _state(os.stat(os.path.join(root, name)))
+        with reachable(place.file if place else os.path.join(root, name)) as path:
+            return as_state(os.stat(path))
     except OSError:
         return None
 
 
-def read_image(root: str, name: str) -> tuple[bytes, FileState]:
+def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[bytes, FileState]:
     """Read a whole file, with its state at that moment; raises `ImageFailure`."""
+    place = locate(root, name)
     try:
-        with open(os.path.join(root, name), "rb", buffering=0, opener=_open_at_once) as stream:
+        if place is not None and (place.inner or not _is_picture(place.file)):
+            return read_member(place, rules)
+        with (
+            reachable(os.path.join(root, name)) as path,
+            open(path, "rb", buffering=0, opener=open_at_once) as stream,
+        ):
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageFailure("vanished", "the file has become something else than a file")
-            if status.st_size > MAX_BYTES:
+            if status.st_size > rules.max_bytes:
                 raise ImageFailure(
                     "too_large",
-                    f"{status.st_size:,} bytes, more than the {MAX_BYTES:,} that are read",
+                    f"{status.st_size:,} bytes, more than the {rules.max_bytes:,} that are read",
                 )
-            return stream.readall(), _state(status)
+            data = _read(stream, status.st_size or 1)  # Else an empty file's errors stay unseen.
+            state = as_state(status)
+            if len(data) != state.bytes or as_state(os.fstat(stream.fileno())) != state:
+                raise ImageFailure("changed", "the file changed while it was read")
+            return data, state
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ImageFailure("vanished", "the file is not there any more") from error
     except PermissionError as error:
@@ -253,10 +340,11 @@ def read_image(root: str, name: str) -> tuple[bytes, FileState]:
         raise ImageFailure("read_error", f"reading failed: {error.strerror}") from error
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for the other end, should the file have become a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _state(status: os.stat_result) -> FileState:
-    return FileState(status.st_size, status.st_mtime_ns // 1000)
+def _read(stream: io.FileIO, size: int) -> bytes:
+    """Read `size` bytes, less where the file ends before, and no more: a file may grow for ever."""
+    pieces = [stream.read(size)]
+    left = size - len(pieces[0])
+    while pieces[-1] and left:
+        pieces.append(stream.read(left))
+        left -= len(pieces[-1])
+    return b"".join(pieces)

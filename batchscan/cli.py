@@ -19,7 +19,9 @@ import click
 
 from batchscan import claim_training, folds_job, scan_job
 from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
+from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
+from batchscan.text import one_line
 from batchscan.version import VERSION
 
 _FOLDER = click.Path(path_type=Path)
@@ -75,6 +77,32 @@ def main() -> None:
 @click.option("--runtime", default="onnx", show_default=True, help="onnx or tensorflow.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only such files (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No such files (repeatable).")
+@click.option(
+    "--id-key", type=_FOLDER, help="A file with a secret key, for pseudonyms of patients."
+)
+@click.option("--hide-paths", is_flag=True, help="Put a pseudonym in place of each path, too.")
+@click.option("--score-all", is_flag=True, help="Also score what is no frontal chest X-ray.")
+@click.option(
+    "--max-bytes",
+    type=int,
+    default=DEFAULT_RULES.max_bytes,
+    show_default=True,
+    help="Larger files are not read.",
+)
+@click.option(
+    "--max-pixels",
+    type=int,
+    default=DEFAULT_RULES.max_pixels,
+    show_default=True,
+    help="Images of more are not decoded; bounds the memory of a worker.",
+)
+@click.option(
+    "--decode-seconds",
+    type=float,
+    default=DEFAULT_RULES.decode_seconds,
+    show_default=True,
+    help="Images that take longer to read and decode are given up.",
+)
 @click.option("--fresh", is_flag=True, help="Forget earlier results and score everything anew.")
 @click.option(
     "--max-failures",
@@ -82,8 +110,8 @@ def main() -> None:
     help="More failed images end with exit code 3.  [default: only when every image failed]",
 )
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
-def run(max_failures: str | None, **options: Any) -> None:
-    """Score every JPEG and PNG below ARCHIVE and write one Parquet file.
+def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
+    """Score every X-ray image below ARCHIVE and write one Parquet file.
 
     Run the same command again to resume after an interruption, or to take in what is new or
     changed since. Class labels come from folders named like a class (NORMAL, PNEUMONIA), or from
@@ -98,9 +126,14 @@ def run(max_failures: str | None, **options: Any) -> None:
     """
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
+    from batchscan.pseudonym import read_key
     from batchscan.report import render_summary
 
-    config = ScanConfig(max_failures=FailureLimit(max_failures), **options)
+    config = ScanConfig(
+        max_failures=FailureLimit(max_failures),
+        id_key=None if id_key is None else read_key(id_key),
+        **options,
+    )
     with as_interrupted(_resume_hint(config.out, config.fresh)):
         summary = scan_job().scan(config, open_progress())
     click.echo(render_summary(summary))
@@ -363,7 +396,7 @@ def _say_interrupted(number: int) -> None:
 def _say(text: str, verbose: bool) -> None:
     if verbose:
         traceback.print_exc()
-    click.echo(f"batchscan: error: {text}", err=True)
+    click.echo(f"batchscan: error: {one_line(text)}", err=True)
 
 
 def _resume_hint(out: Path, fresh: bool) -> Callable[[int], None]:
@@ -373,7 +406,7 @@ def _resume_hint(out: Path, fresh: bool) -> Callable[[int], None]:
         below_the_bar = "\n" if sys.stderr.isatty() else ""
         click.echo(
             f"{below_the_bar}batchscan: interrupted by {signal.Signals(number).name}; what is "
-            f"finished is kept beside {out}: run {again} to go on",
+            f"finished is kept beside {one_line(str(out))}: run {again} to go on",
             err=True,
         )
 

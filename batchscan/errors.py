@@ -12,10 +12,16 @@ BatchscanError              1   unexpected, or without a code of its own
 └── WorkerError             1   workers cannot start or cannot do their work
 Interrupted           128 + n   stopped by signal n; what is finished is kept
 
-ImageFailure                -   one image cannot be scored; becomes a row, never ends a run
+NotScored                   -   one image gets no score; becomes a row, never ends a run
+├── ImageFailure            -   it cannot be scored
+└── ImageSkip               -   it should not be scored
 """
 
 from __future__ import annotations
+
+from typing import Self
+
+from batchscan.attributes import NO_ATTRIBUTES, Attributes
 
 
 class BatchscanError(Exception):
@@ -82,11 +88,11 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signal_number
 
 
-class ImageFailure(Exception):
-    """One image cannot be scored.
+class NotScored(Exception):
+    """One image gets no score. Raised as `ImageFailure` or `ImageSkip`.
 
-    `category` is one of `batchscan.schema.FAILURES`. Width and height in pixels and the format are
-    given when the file's header could still be read.
+    Width and height in pixels, the format and the attributes are given when the file's header could
+    still be read.
     """
 
     def __init__(
@@ -97,6 +103,7 @@ class ImageFailure(Exception):
         width: int | None = None,
         height: int | None = None,
         format: str | None = None,
+        attributes: Attributes = NO_ATTRIBUTES,
     ) -> None:
         super().__init__(category, reason)
         self.category = category
@@ -104,3 +111,25 @@ class ImageFailure(Exception):
         self.width = width
         self.height = height
         self.format = format
+        self.attributes = attributes
+
+    def with_header(
+        self, *, width: int | None = None, height: int | None = None, format: str | None = None
+    ) -> Self:
+        """Return the same, with what is known of the file's header where it was missing."""
+        return type(self)(
+            self.category,
+            self.reason,
+            width=self.width if width is None else width,
+            height=self.height if height is None else height,
+            format=self.format if format is None else format,
+            attributes=self.attributes,
+        )
+
+
+class ImageFailure(NotScored):
+    """One image cannot be scored; `category` is one of `batchscan.schema.FAILURES`."""
+
+
+class ImageSkip(NotScored):
+    """One image should not be scored; `category` is one of `batchscan.schema.SKIPS`."""

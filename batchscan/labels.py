@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+_CONTAINER = re.compile(r"\.(?:zip|tar|tar\.gz|tgz|tar\.zst|tzst)!$")
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def _plain(field: pa.Field) -> pa.Field:
 def label_of_folder(path: str, classes: Sequence[str], root_name: str | None = None) -> str | None:
     """Return the class whose name, in any case, is that of the nearest parent folder of `path`.
 
-    `root_name` is the archive's own name, the outermost parent. None where no parent fits.
+    A container counts as a folder: `NORMAL.zip!` is one for `NORMAL`. `root_name` is the archive's
+    own name (`batchscan.archive.archive_name`), the outermost parent. None where no parent fits.
     """
     parents = path.split("/")[:-1]
     return _nearest_class([root_name or "", *parents], names_by_spelling(classes))
@@ -131,6 +135,7 @@ def names_by_spelling(classes: Sequence[str]) -> dict[str, str]:
 
 def _nearest_class(folders: Sequence[str], names: dict[str, str]) -> str | None:
     for folder in reversed(folders):
-        if label := names.get(folder.casefold()):
+        own = names.get(folder.casefold())
+        if label := own or names.get(_CONTAINER.sub("", folder.casefold())):
             return label
     return None

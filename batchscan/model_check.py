@@ -135,7 +135,7 @@ def _require_scored(
                 f"{notes.unlabelled:,} images outside of such folders; sort them into folders"
             )
         raise NoImagesFound(
-            f"{dataset}: expected JPEG or PNG images in folders named "
+            f"{dataset}: expected images in folders named "
             f"{' or '.join(bundle.classes)}, found none; check the path"
         )
     if len(seen.failed) == report.images:

@@ -57,7 +57,7 @@ def _left_out(check: ModelCheck, all_failed: bool) -> list[str]:
     counts = {
         "Images outside class folders, left out": notes.unlabelled,
         "Hidden images, left out": notes.hidden,
-        "Files that are no JPEG or PNG": notes.listing.other_files.total(),
+        "Files that are no images": notes.listing.other_files.total(),
         "Links to folders that are measured elsewhere": notes.listing.repeated_links,
     }
     lines += [f"{what}: {count:,}" for what, count in counts.items() if count]

@@ -22,6 +22,7 @@ class ShardReport:
 
     images: int
     failed: int
+    skipped: int = 0
 
 
 class Observer(Protocol):

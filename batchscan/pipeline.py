@@ -17,11 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from batchscan.archive import ListingNotes, Selection, display_path, list_images
+from batchscan.archive import (
+    ListingNotes,
+    Selection,
+    archive_name,
+    display_path,
+    list_images,
+)
 from batchscan.bundle import Bundle
 from batchscan.config import ScanConfig
+from batchscan.container import close_containers
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
+from batchscan.hidden_paths import hide_paths, recognise
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
@@ -41,8 +50,10 @@ from batchscan.provenance import (
     refuse_difference,
     software_record,
 )
+from batchscan.pseudonym import path_hmac
 from batchscan.results import (
     Counts,
+    Source,
     part_name,
     part_sources,
     read_footer,
@@ -51,9 +62,10 @@ from batchscan.results import (
     write_part,
     write_result,
 )
-from batchscan.schema import result_schema, score_schema
+from batchscan.schema import LIMITED, SKIPS, TRANSIENT, result_schema, score_schema
 from batchscan.shard import Shard
 from batchscan.signals import check_signals
+from batchscan.signature import readable_formats
 from batchscan.summary import ScanSummary
 from batchscan.worker import Job
 from batchscan.workspace import Identity, RunState, Workspace
@@ -76,7 +88,7 @@ class _Tally:
         self.progress.worker_ready(facts)
 
     def shard_done(self, report: ShardReport) -> None:
-        self.scored_now += report.images - report.failed
+        self.scored_now += report.images - report.failed - report.skipped
         self.progress.shard_done(report)
 
     def notice(self, text: str) -> None:
@@ -161,6 +173,9 @@ class _Scan:
         self._plan = PlanCounts()
         self._tally = _Tally(progress, self._plan)
         self._counts = Counts()
+        self._retried = TRANSIENT
+        self._hiding = config.id_key if config.hide_paths else None
+        self._unrecognised: list[pa.Table] = []
 
     def run(self, dispatch: Dispatch) -> ScanSummary:
         state = self._begin()
@@ -168,6 +183,7 @@ class _Scan:
             self._score(state, dispatch)
         finally:
             self._progress.close()
+            close_containers()
         if self._plan.planned + self._plan.kept == 0:
             if not part_sources(self._workspace.folder):
                 self._workspace.remove()  # Else an archive that isn't mounted would cost its parts.
@@ -179,7 +195,9 @@ class _Scan:
 
     def _begin(self) -> RunState:
         """Refuse what does not belong together, then record the start."""
-        identity = Identity(display_path(self._root), self._bundle.digest, PREPROCESSING)
+        identity = Identity(
+            self._archive_name(), self._bundle.digest, PREPROCESSING, self._config.pseudonyms
+        )
         earlier = self._workspace.state()
         replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
         if self._workspace.out.exists():
@@ -187,12 +205,31 @@ class _Scan:
             footer = read_footer(self._workspace.out)
             if not replaces:
                 refuse_difference(self._workspace.out, identity_of(footer), identity)
+                self._compare_limits(footer.get("options"))
         if self._config.fresh or earlier is None:
             self._workspace.discard()
         else:
             refuse_difference(self._workspace.folder, earlier.identity, identity)
+            self._compare_limits(earlier.limits)
         after = earlier.generation if earlier else 0
-        return self._workspace.begin(identity, replaces_result=replaces, after=after)
+        limits = self._config.rules.limits()
+        return self._workspace.begin(identity, replaces_result=replaces, after=after, limits=limits)
+
+    def _archive_name(self) -> str:
+        path = display_path(self._root)
+        return path if self._hiding is None else path_hmac(self._hiding, path)
+
+    def _compare_limits(self, earlier: Any) -> None:
+        """Where rows were made under other limits, or nobody knows which, what hit them may pass.
+
+        What was scored under higher limits stays scored.
+        """
+        limits = self._config.rules.limits()
+        known = earlier if isinstance(earlier, dict) else {}
+        if any(known.get(name) != value for name, value in limits.items()):
+            self._retried |= LIMITED
+        if known.get("score_all") != self._config.score_all:
+            self._retried |= SKIPS.keys()
 
     def _score(self, state: RunState, dispatch: Dispatch) -> None:
         """Score what is not finished yet. Without anything to do, no worker is started."""
@@ -209,25 +246,51 @@ class _Scan:
             runtime=self._config.runtime,
             input_size=self._bundle.input_size,
             classes=self._bundle.classes,
+            rules=self._config.rules,
         )
         model = self._bundle.model_bytes(self._config.runtime)
         dispatch(job, model, chain([first], shards), self._tally)
 
     def _shards(self, state: RunState) -> Iterator[Shard]:
-        sources = part_sources(self._workspace.folder)
-        if self._workspace.out.exists() and not state.replaces_result:
-            sources += result_sources(self._workspace.out, self._part_schema)
-        earlier = sweep(sources, self._part_schema)
-        finished = FinishedRows(earlier, self._keep(state), self._notes, self._plan)
         names = list_images(
             Path(self._root),
             self._notes,
             selection=self._config.selection,
             skip=frozenset([str(self._workspace.folder)]),
+            rules=self._config.rules,
         )
+        sources = part_sources(self._workspace.folder)
+        if self._workspace.out.exists() and not state.replaces_result:
+            if self._hiding is None:
+                sources += result_sources(self._workspace.out, self._part_schema)
+            else:
+                known = list(names)
+                sources += self._recognised(known, self._hiding)
+                names = iter(known)
+        earlier = sweep(sources, self._part_schema)
+        finished = FinishedRows(earlier, self._keep(state), self._notes, self._plan, self._retried)
         return plan_shards(
-            names, finished, self._plan, root=self._root, shard_size=self._config.shard_size
+            names,
+            finished,
+            self._plan,
+            root=self._root,
+            shard_size=self._config.shard_size,
+            rules=self._config.rules,
         )
+
+    def _recognised(self, names: list[str], key: bytes) -> list[Source]:
+        """Return the rows of an earlier result with hidden paths whose files are still there.
+
+        Where a folder could not be read, nobody knows which of the others are gone: they stay.
+        """
+        rows = pq.read_table(self._workspace.out, columns=self._part_schema.names)
+        known, others = recognise(rows.cast(self._part_schema), names, key)
+        if self._notes.unreadable_folders:
+            self._unrecognised.append(others)
+            self._plan.kept += others.num_rows
+        else:
+            self._plan.dropped += others.num_rows
+        return [Source(known["path"][0].as_py(), 0, lambda: known)] if known.num_rows else []
 
     def _keep(self, state: RunState) -> Callable[[pa.Table], None]:
         """Carry rows of earlier runs into this one, as parts of their own."""
@@ -256,7 +319,12 @@ class _Scan:
             for column in self._labels.extra_fields:
                 schema = schema.append(column)
         parts = part_sources(self._workspace.folder, only=state.generation)
-        tables = (self._derive(table, schema) for table in sweep(parts, self._part_schema))
+        tables: Iterator[pa.Table] = (
+            self._derive(table, schema) for table in sweep(parts, self._part_schema)
+        )
+        if self._hiding is not None:
+            stay = (self._derive(table, schema) for table in self._unrecognised)
+            tables = hide_paths(tables, self._hiding, stay)
         write_result(
             self._workspace.out,
             self._workspace.scratch,
@@ -278,7 +346,9 @@ class _Scan:
     def _label_columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
         paths = table["path"].combine_chunks()
         if self._lookup is None:
-            return {"label": folder_labels(paths, self._bundle.classes, Path(self._root).name)}
+            return {
+                "label": folder_labels(paths, self._bundle.classes, archive_name(Path(self._root)))
+            }
         found = self._lookup.find(paths)
         return {name: found[name] for name in found.column_names}
 
@@ -292,7 +362,8 @@ class _Scan:
             )
         return software_record(self._bundle) | {
             "threshold": self._threshold,
-            "archive": display_path(self._root),
+            "archive": self._archive_name(),
+            "pseudonyms": self._config.pseudonyms,
             "options": self._config.options(),
             "host": host_facts() | {"providers": sorted(self._tally.providers)},
             "started": state.started,
@@ -325,6 +396,7 @@ class _Scan:
             unmatched_labels=self._lookup.unmatched() if self._lookup else (0, ()),
             classes=self._bundle.classes,
             metrics=metrics,
+            hide_names=self._config.hide_paths,
             too_many_failures=not self._config.max_failures.allows(
                 self._counts.failed.total(), self._counts.found
             ),
@@ -335,6 +407,6 @@ class _Scan:
         if self._config.selection != Selection():
             among += " that --include and --exclude leave"
         return (
-            f"{self._config.archive}: expected JPEG or PNG images, found none among {among}; "
-            "check the path, the mount and --include/--exclude"
+            f"{self._config.archive}: expected images ({readable_formats()}), found none among "
+            f"{among}; check the path, the mount and --include/--exclude"
         )

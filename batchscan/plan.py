@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from batchscan.archive import FileState, ListingNotes, display_path, file_state
-from batchscan.schema import TRANSIENT
+from batchscan.container import in_reading_order
+from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.schema import SKIPS, TRANSIENT
 from batchscan.shard import Shard
 
 _SMALLEST_PIECE = 16
@@ -33,7 +36,8 @@ class PlanCounts:
 class FinishedRows:
     """The rows of earlier runs, in order of path, with a mark on those that stay.
 
-    `keep` is called with a table of the rows that stay, whenever enough are together.
+    `keep` is called with a table of the rows that stay, whenever enough are together. Rows of the
+    categories `retried` do not stay: of failures, of skips, or of flags that stand for a skip.
     """
 
     def __init__(
@@ -42,11 +46,13 @@ class FinishedRows:
         keep: Callable[[pa.Table], None],
         notes: ListingNotes,
         counts: PlanCounts,
+        retried: frozenset[str] = TRANSIENT,
     ) -> None:
         self._tables = tables
         self._keep = keep
         self._notes = notes
         self._counts = counts
+        self._retried = retried
         self._table: pa.Table | None = None
         self._paths: list[str] = []
         self._states: list[tuple[int, int, str | None]] = []
@@ -73,8 +79,8 @@ class FinishedRows:
             self._leave_behind()
 
     def _states_agree(self, root: str, name: str) -> bool:
-        size, modified, failure = self._states[self._row]
-        if failure in TRANSIENT:
+        size, modified, category = self._states[self._row]
+        if category in self._retried:
             return False
         return file_state(root, name) == FileState(size, modified)
 
@@ -109,21 +115,35 @@ class FinishedRows:
         if self._table is not None:
             self._paths = self._table["path"].to_pylist()
             modified = self._table["modified"].cast(pa.int64())
-            columns = (self._table["bytes"], modified, self._table["failure"])
-            self._states = list(zip(*(column.to_pylist() for column in columns), strict=True))
+            columns = (self._table["bytes"].to_pylist(), modified.to_pylist())
+            self._states = list(zip(*columns, _categories(self._table), strict=True))
+
+
+def _categories(table: pa.Table) -> list[str | None]:
+    """Return for each row why it failed, was skipped, or would have been without --score-all."""
+    found: list[str | None] = pc.coalesce(table["failure"], table["skip"]).to_pylist()
+    if pc.max(pc.list_value_length(table["flags"])).as_py():
+        for row, flags in enumerate(table["flags"].to_pylist()):
+            found[row] = found[row] or next((flag for flag in flags or () if flag in SKIPS), None)
+    return found
 
 
 def plan_shards(
-    names: Iterator[str], finished: FinishedRows, counts: PlanCounts, *, root: str, shard_size: int
+    names: Iterator[str],
+    finished: FinishedRows,
+    counts: PlanCounts,
+    *,
+    root: str,
+    shard_size: int,
+    rules: Rules = DEFAULT_RULES,
 ) -> Iterator[Shard]:
     """Yield shards of the images that are still to be scored, while the listing goes on.
 
     The first shards are small, so that results appear and progress moves soon after the start.
     """
     number, waiting = 0, []
-    for name in names:
-        if finished.is_unchanged(root, name):
-            continue
+    unfinished = (name for name in names if not finished.is_unchanged(root, name))
+    for name in in_reading_order(root, unfinished, rules):
         waiting.append(name)
         counts.planned += 1
         if len(waiting) >= (min(shard_size, _FIRST_SIZE) if number < _FIRST_SHARDS else shard_size):

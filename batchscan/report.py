@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batchscan.metrics_table import render_metrics
 from batchscan.summary import ScanSummary
+from batchscan.text import one_line
 
 _SHOWN = 5
 
@@ -18,10 +21,12 @@ def render_summary(summary: ScanSummary) -> str:
 
 def _lines(summary: ScanSummary) -> list[str]:
     counts = summary.counts
-    failed = sum(counts.failed.values())
+    failed, skipped = counts.failed.total(), counts.skipped.total()
     rate = summary.scored_now / summary.seconds if summary.seconds else 0.0
     lines = [
-        f"{counts.found:,} images: {counts.scored:,} scored, {failed:,} failed",
+        f"{counts.found:,} images: {counts.scored:,} scored, "
+        + (f"{skipped:,} skipped, " if skipped else "")
+        + f"{failed:,} failed",
         f"  this run   {summary.scored_now:,} scored in {summary.seconds:.1f} s "
         f"({rate:.0f} images/s), {summary.unchanged:,} unchanged from earlier runs",
     ]
@@ -29,14 +34,19 @@ def _lines(summary: ScanSummary) -> list[str]:
         lines.append(
             f"  dropped    {summary.dropped:,} rows of files that are gone, or left out now"
         )
-    if failed:
-        kinds = ", ".join(f"{name} {n:,}" for name, n in counts.failed.most_common())
-        lines.append(f"  failed     {kinds}")
+    for word, kinds in (
+        ("skipped", counts.skipped),
+        ("failed", counts.failed),
+        ("flagged", counts.flagged),
+    ):
+        if kinds:
+            named = ", ".join(f"{name} {n:,}" for name, n in kinds.most_common())
+            lines.append(f"  {word:10} {named}")
     lines.append(f"  model      {summary.model}; {_predicted(summary)}")
     lines += _notes(summary)
-    lines.append(f"  results    {summary.out}")
+    lines.append(f"  results    {one_line(str(summary.out))}")
     if summary.metrics_out:
-        lines.append(f"  metrics    {summary.metrics_out}")
+        lines.append(f"  metrics    {one_line(str(summary.metrics_out))}")
     return lines
 
 
@@ -50,24 +60,56 @@ def _predicted(summary: ScanSummary) -> str:
     )
 
 
+def _names(summary: ScanSummary, names: Sequence[str], more: bool = False) -> str:
+    """Name a few behind a colon, or none of them."""
+    if summary.hide_names or not names:
+        return ""
+    rest = ", ..." if more or len(names) > _SHOWN else ""
+    return ": " + ", ".join(map(one_line, names[:_SHOWN])) + rest
+
+
+def _container_notes(summary: ScanSummary) -> list[str]:
+    notes, lines = summary.notes, []
+    if notes.containers:
+        empty = notes.containers_without_images
+        without = f", {empty:,} of them without images" if empty else ""
+        lines.append(f"  inside     {notes.containers:,} zip and tar files looked into{without}")
+    unread = notes.unread_containers
+    if unread:
+        shown = _names(summary, unread)
+        lines.append(f"  WARNING    {len(unread):,} containers could not be read whole{shown}")
+    if notes.duplicate_members:
+        examples = notes.duplicate_examples
+        shown = _names(summary, examples, notes.duplicate_members > len(examples))
+        lines.append(
+            f"  WARNING    {notes.duplicate_members:,} files in containers have the path of "
+            f"another one and were left out{shown}"
+        )
+    return lines
+
+
 def _notes(summary: ScanSummary) -> list[str]:
     lines = []
     others = summary.notes.other_files
     if others:
-        kinds = ", ".join(f"{name} {n:,}" for name, n in others.most_common(_SHOWN))
-        lines.append(f"  left out   {others.total():,} files that are no JPEG or PNG ({kinds})")
+        kinds = ", ".join(f"{one_line(name)} {n:,}" for name, n in others.most_common(_SHOWN))
+        named = "" if summary.hide_names else f" ({kinds})"  # Anything may be behind a dot.
+        lines.append(f"  left out   {others.total():,} files that are no images{named}")
     folders = summary.notes.unreadable_folders
     if folders:
-        shown = ", ".join(folders[:_SHOWN]) + (", ..." if len(folders) > _SHOWN else "")
-        lines.append(f"  WARNING    {len(folders):,} folders could not be read: {shown}")
+        shown = _names(summary, folders)
+        lines.append(f"  WARNING    {len(folders):,} folders could not be read{shown}")
+    lines += _container_notes(summary)
     if summary.notes.repeated_links:
         lines.append(
             f"  links      {summary.notes.repeated_links:,} to folders that are scanned elsewhere"
         )
     unmatched, examples = summary.unmatched_labels
     if unmatched:
+        such = [] if summary.hide_names else examples
         lines.append(
-            f"  WARNING    {unmatched:,} labelled paths have no image in the archive, such as"
+            f"  WARNING    {unmatched:,} labelled paths have no image in the archive"
+            + (", such as" if such else "")
         )
-        lines += [f"             {example}" for example in examples]
+        lines += [f"             {one_line(example)}" for example in such]
     return lines

@@ -52,6 +52,8 @@ class Counts:
     labelled: int = 0
     positive: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    flagged: Counter[str] = field(default_factory=Counter)
     predicted: Counter[str] = field(default_factory=Counter)
 
     def add(self, table: pa.Table, positive_class: str | None) -> None:
@@ -59,9 +61,13 @@ class Counts:
         self.found += table.num_rows
         self.scored += pc.sum(pc.equal(table["status"], SCORED)).as_py() or 0
         self.labelled += table.num_rows - table["label"].null_count
-        for name, total in (("failure", self.failed), ("prediction", self.predicted)):
-            for entry in pc.value_counts(table[name].drop_null()).to_pylist():
-                total[entry["values"]] += entry["counts"]
+        for name, total in (
+            ("failure", self.failed),
+            ("skip", self.skipped),
+            ("prediction", self.predicted),
+        ):
+            _count(table[name], total)
+        _count(pc.list_flatten(table["flags"]), self.flagged)
         if positive_class is not None:
             self.positive = self.predicted[positive_class]
 
@@ -71,9 +77,16 @@ class Counts:
         return {
             "found": self.found,
             "scored": self.scored,
+            "skipped": dict(sorted(self.skipped.items())),
             "failed": dict(sorted(self.failed.items())),
+            "flagged": dict(sorted(self.flagged.items())),
             "labelled": self.labelled,
         } | ({"positive": self.positive} if len(classes) == 2 else {"predicted": predicted})
+
+
+def _count(values: pa.ChunkedArray, total: Counter[str]) -> None:
+    for entry in pc.value_counts(values.drop_null()).to_pylist():
+        total[entry["values"]] += entry["counts"]
 
 
 def part_name(generation: int, shard: str) -> str:

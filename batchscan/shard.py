@@ -11,10 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from batchscan.archive import FileState, display_path, file_state, read_image
-from batchscan.errors import ImageFailure
+from batchscan.errors import ImageFailure, NotScored
 from batchscan.image import DecodedImage, decode
 from batchscan.model import Scorer
-from batchscan.schema import FAILED, SCORED, TWO_CLASSES, ScoreRow, score_table
+from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.schema import FAILED, SCORED, SKIPPED, TWO_CLASSES, ScoreRow, score_table
+
+_LARGEST_SIDE = (1 << 31) - 1  # The columns `width` and `height` are int32.
 
 Map = Callable[[Callable[[str], "Sample"], Iterable[str]], Iterator["Sample"]]
 
@@ -50,13 +53,14 @@ def score_shard(
     map_images: Map = map,
     *,
     classes: Sequence[str] = TWO_CLASSES,
+    rules: Rules = DEFAULT_RULES,
 ) -> pa.Table:
     """Score every image of a shard: one row each, in the schema of a part for these classes.
 
     `map_images` may read and decode in several threads (`ThreadPoolExecutor.map`).
     """
     samples = list(
-        map_images(lambda name: load_sample(root, name, scorer.input_size), shard.images)
+        map_images(lambda name: load_sample(root, name, scorer.input_size, rules), shard.images)
     )
     ready = [sample for sample in samples if sample.image is not None]
     rows = [sample.row for sample in samples if sample.image is None]
@@ -69,42 +73,52 @@ def score_shard(
     return score_table(rows, classes)
 
 
-def load_sample(root: str, name: str, size: int) -> Sample:
+def load_sample(root: str, name: str, size: int, rules: Rules = DEFAULT_RULES) -> Sample:
     """Read and decode one image. Whatever is wrong with it ends up in its row."""
     state = digest = None
     try:
-        data, state = read_image(root, name)
+        data, state = read_image(root, name, rules)
         digest = hashlib.sha256(data).hexdigest()
-        image = decode(data, size)
-    except ImageFailure as failure:
-        row = failed_row(name, failure, state or file_state(root, name))
+        image = decode(data, size, rules)
+    except NotScored as problem:
+        row = row_without_score(name, problem, state or file_state(root, name))
         return Sample(replace(row, sha256=digest))
     row = ScoreRow(
         path=display_path(name),
         status=SCORED,
+        flags=image.flags,
         width=image.width,
         height=image.height,
         format=image.format,
         bytes=state.bytes,
         modified=state.modified,
         sha256=digest,
+        attributes=image.attributes,
     )
     return Sample(row, image)
 
 
-def failed_row(name: str, failure: ImageFailure, state: FileState | None) -> ScoreRow:
-    """Make the row of an image that cannot be scored."""
+def row_without_score(name: str, problem: NotScored, state: FileState | None) -> ScoreRow:
+    """Make the row of an image that cannot or should not be scored."""
+    failed = isinstance(problem, ImageFailure)
     return ScoreRow(
         path=display_path(name),
-        status=FAILED,
-        failure=failure.category,
-        error=failure.reason,
-        width=failure.width,
-        height=failure.height,
-        format=failure.format,
+        status=FAILED if failed else SKIPPED,
+        failure=problem.category if failed else None,
+        skip=None if failed else problem.category,
+        error=problem.reason,
+        width=_side(problem.width),
+        height=_side(problem.height),
+        format=problem.format,
         bytes=state.bytes if state else None,
         modified=state.modified if state else None,
+        attributes=problem.attributes,
     )
+
+
+def _side(pixels: int | None) -> int | None:
+    """Leave out what the column cannot hold: a damaged header may claim any number."""
+    return pixels if pixels is not None and 0 <= pixels <= _LARGEST_SIDE else None
 
 
 def _scored(row: ScoreRow, score: float | list[float]) -> ScoreRow:
@@ -112,5 +126,5 @@ def _scored(row: ScoreRow, score: float | list[float]) -> ScoreRow:
     for value in values:
         if not math.isfinite(value):
             reason = f"the model gave {value} instead of a probability"
-            return replace(row, status=FAILED, failure="not_finite", error=reason)
+            return replace(row, status=FAILED, failure="not_finite", error=reason, flags=None)
     return replace(row, score=values if isinstance(score, list) else score)

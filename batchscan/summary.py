@@ -12,7 +12,10 @@ from batchscan.results import Counts
 
 @dataclass(frozen=True)
 class ScanSummary:
-    """What a scan did, and what its result holds; `threshold` is None for more than two classes."""
+    """What a scan did, and what its result holds; `threshold` is None for more than two classes.
+
+    With `hide_names`, names of files and folders are not for the eyes of who reads the summary.
+    """
 
     out: Path
     metrics_out: Path | None
@@ -28,3 +31,4 @@ class ScanSummary:
     classes: tuple[str, ...]
     metrics: MetricsReport | None
     too_many_failures: bool
+    hide_names: bool = False

@@ -39,6 +39,18 @@ def printable(text: str, width: int | None = None) -> str:
     return _cut("".join(map(_harmless, text)), width)
 
 
+def one_line(text: str) -> str:
+    r"""Return a text, such as a file's name, with escapes (`\n`, `\x1b`) for what is not shown.
+
+    So no name can break a line of output, or do anything to a terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
 def paragraph(text: str, indent: str = INDENT, first: str | None = None) -> list[str]:
     """Break a text into lines; `first` begins the first line in place of `indent`."""
     return textwrap.wrap(

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batchscan.archive import display_path
+from batchscan.container_kind import is_container
+from batchscan.desk import Desk, Work
 from batchscan.errors import WorkerError
 from batchscan.model import Scorer, open_scorer
 from batchscan.observer import Observer, ShardReport, WorkerFacts
 from batchscan.results import part_name, write_part
+from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import TWO_CLASSES
-from batchscan.shard import Shard, score_shard
+from batchscan.shard import Sample, Shard, score_shard
+from batchscan.text import one_line
+from batchscan.watchdog import Watchdog
 
 _GPU_FILES = (
     "/dev/nvidiactl",
@@ -39,16 +47,30 @@ class Job:
     runtime: str
     input_size: int
     classes: tuple[str, ...] = TWO_CLASSES
+    rules: Rules = DEFAULT_RULES
 
 
 class ShardWorker:
-    """Scores shards. `start` must come first: it loads the model, and says why it cannot."""
+    """Scores shards. `start` must come first: it loads the model, and says why it cannot.
 
-    def __init__(self, job: Job, model: bytes, *, threads: int = 1, device: str = "cpu") -> None:
+    An image that takes longer than the rules allow ends the process, with a note for the driver.
+    `alone` says that there is no driver: the user is told instead.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        model: bytes,
+        *,
+        threads: int = 1,
+        device: str = "cpu",
+        alone: bool = False,
+    ) -> None:
         self._job = job
         self._model = model
         self._threads = threads
         self._device = device
+        self._alone = alone
         self._scorer: Scorer | None = None
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
@@ -71,15 +93,33 @@ class ShardWorker:
     def run(self, shard: Shard) -> ShardReport:
         """Score a shard and commit its part."""
         assert self._scorer is not None
-        mapping = self._pool.map if self._pool else map
-        table = score_shard(self._job.root, shard, self._scorer, mapping, classes=self._job.classes)
+        job = self._job
+
+        def watched(load: Callable[[str], Sample], names: Iterable[str]) -> Iterator[Sample]:
+            return self._load_watched(shard, load, names)
+
+        table = score_shard(
+            job.root, shard, self._scorer, watched, classes=job.classes, rules=job.rules
+        )
         self._check_archive(table)
-        commit_part(self._job, shard, table)
+        commit_part(job, shard, table)
         return _report(table)
+
+    def _load_watched(
+        self, shard: Shard, load: Callable[[str], Sample], names: Iterable[str]
+    ) -> Iterator[Sample]:
+        """Read and decode images, in threads if there are several, under the watchdog's eyes."""
+        mapping = self._pool.map if self._pool else map
+        note = None if self._alone else note_file(self._job, shard)
+        with Desk(shard.images, note) as desk:
+            hidden = self._job.rules.hide_paths
+            end = partial(_end_run, hidden) if self._alone else partial(_end_worker, desk)
+            with Watchdog(desk, self._job.rules.decode_seconds, end, note):
+                yield from mapping(desk.noting(load), names)
 
     def _check_folders(self) -> None:
         for folder in (self._job.root, self._job.parts):
-            if not Path(folder).is_dir():
+            if not Path(folder).is_dir() and not _is_container_file(folder):
                 raise WorkerError(
                     f"{socket.gethostname()} does not see the folder {folder}: the archive and the "
                     "output must be reachable under the same path on every machine"
@@ -95,7 +135,13 @@ class ShardWorker:
             )
 
 
+def _is_container_file(path: str) -> bool:
+    return is_container(path) and Path(path).is_file()
+
+
 def _is_empty(folder: str) -> bool:
+    if _is_container_file(folder):
+        return False
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is None
@@ -116,16 +162,42 @@ def _device_in_fact(device: str) -> tuple[str, str | None]:
     )
 
 
+def note_file(job: Job, shard: Shard) -> Path:
+    """Name the file in which a worker notes which images of a shard it has in work."""
+    return Path(job.parts, part_name(job.generation, shard.name)).with_suffix(".note")
+
+
+def _end_worker(desk: Desk, work: Work) -> None:
+    desk.mark_late(work)
+    os._exit(1)
+
+
+def _end_run(hidden: bool, work: Work) -> None:
+    """There is no other process that could go on without this image."""
+    name = "an image" if hidden else one_line(display_path(work.name))
+    below_the_bar = "\n" if sys.stderr.isatty() else ""
+    print(
+        f"{below_the_bar}batchscan: error: {name}: reading and "
+        "decoding takes longer than --decode-seconds allows, and --workers 0 cannot go on without "
+        "this process; run the same command with --workers 1 or more: the image becomes a row, the "
+        "others are scored",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(WorkerError.exit_code)
+
+
 def committed(job: Job, shard: Shard) -> ShardReport | None:
     """Report on a shard whose part is on disk, whoever has written it; None if there is none."""
     file = Path(job.parts, part_name(job.generation, shard.name))
     if not file.exists():
         return None
-    return _report(pq.read_table(file, columns=["failure"]))
+    return _report(pq.read_table(file, columns=["failure", "skip"]))
 
 
 def _report(part: pa.Table) -> ShardReport:
-    return ShardReport(part.num_rows, part.num_rows - part["failure"].null_count)
+    failed, skipped = (part.num_rows - part[name].null_count for name in ("failure", "skip"))
+    return ShardReport(part.num_rows, failed, skipped)
 
 
 def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:
@@ -141,7 +213,7 @@ def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:
 
 def score_here(job: Job, model: bytes, shards: Iterator[Shard], observer: Observer) -> None:
     """Score all shards in this process, without Ray."""
-    worker = ShardWorker(job, model)
+    worker = ShardWorker(job, model, alone=True)
     observer.worker_ready(worker.start())
     for shard in shards:
         observer.shard_done(worker.run(shard))

@@ -21,7 +21,10 @@ from batchscan.errors import OutputInUse, UsageError
 
 _STATE = "run.json"
 _LOCK = "lock"
-_OURS = re.compile(r"lock|result\.tmp|run\.json(\.tmp)?|g\d+-.*\.parquet(\..*\.tmp)?")
+_NOTE = re.compile(r"g\d+-.*\.note")  # What a worker had in work when it was killed.
+_OURS = re.compile(
+    rf"lock|result\.tmp|run\.json(\.tmp)?|g\d+-.*\.parquet(\..*\.tmp)?|{_NOTE.pattern}"
+)
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,22 @@ class Identity:
     archive: str
     model: str
     preprocessing: str
+    pseudonyms: str = "none"
 
 
 @dataclass(frozen=True)
 class RunState:
-    """What the working folder says of its run; `generation` counts the starts of it."""
+    """What the working folder says of its run; `generation` counts the starts of it.
+
+    `limits` are those of `batchscan.rules` under which all its rows were made; None where unknown,
+    or where they were different.
+    """
 
     identity: Identity
     generation: int
     started: str
     replaces_result: bool
+    limits: dict[str, float] | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunState:
@@ -92,7 +101,14 @@ class Workspace:
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
 
-    def begin(self, identity: Identity, *, replaces_result: bool, after: int = 0) -> RunState:
+    def begin(
+        self,
+        identity: Identity,
+        *,
+        replaces_result: bool,
+        after: int = 0,
+        limits: dict[str, float] | None = None,
+    ) -> RunState:
         """Record that a run starts, or goes on where another stopped.
 
         Its generation is higher than `after` and than that of any state found: a late worker of an
@@ -104,6 +120,7 @@ class Workspace:
             generation=max(after, earlier.generation if earlier else 0) + 1,
             started=earlier.started if earlier else datetime.now(UTC).isoformat(),
             replaces_result=replaces_result,
+            limits=limits if earlier is None or earlier.limits == limits else None,
         )
         temporary = self.folder / f"{_STATE}.tmp"
         temporary.write_text(json.dumps(asdict(state)))
@@ -172,7 +189,8 @@ class Workspace:
     def _remove_if_unused(self) -> None:
         """Leave no folder behind where a run stopped before anything was finished."""
         try:
-            if {entry.name for entry in self.folder.iterdir()} <= {_LOCK, _STATE}:
+            names = {entry.name for entry in self.folder.iterdir()}
+            if {name for name in names if not _NOTE.fullmatch(name)} <= {_LOCK, _STATE}:
                 shutil.rmtree(self.folder, ignore_errors=True)
         except FileNotFoundError:
             pass

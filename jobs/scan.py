@@ -13,30 +13,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from batchscan.archive import file_state
 from batchscan.config import ScanConfig
-from batchscan.errors import BatchscanError, ImageFailure, WorkerError
-from batchscan.observer import Observer, Progress, ShardReport
+from batchscan.errors import BatchscanError, WorkerError
+from batchscan.observer import Observer, Progress
 from batchscan.pipeline import run_scan
 from batchscan.plan import taper
-from batchscan.schema import score_table
-from batchscan.shard import Shard, failed_row
+from batchscan.shard import Shard
 from batchscan.summary import ScanSummary
-from batchscan.worker import (
-    Job,
-    ShardWorker,
-    commit_part,
-    committed,
-    score_here,
-)
+from batchscan.worker import Job, ShardWorker, committed, score_here
 
+from .attempts import Attempt, Attempts
 from .session import ray_session, same_environment
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 _QUEUE = 2  # Shards per worker: one in work, one waiting, so that no worker waits for the driver.
-_ATTEMPTS = 2  # Deaths of a worker under a shard before the shard is halved.
 _STARTS = 3  # Deaths of starting workers in a row, with none at work, that end the run.
 _ROLL_CALL_SECONDS = 5.0
 _NOTICE_SECONDS = 60.0
@@ -53,17 +45,7 @@ def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
     with ray_session(workers=config.workers, address=config.address, verbose=config.verbose) as ray:
-        crew = _Crew(ray, job, model, config.workers, observer)
-        crew.work(shards)
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """A shard on its way: how many workers have died under it, and whether it may kill more."""
-
-    shard: Shard
-    deaths: int = 0
-    suspect: bool = False
+        _Crew(ray, job, model, config.workers, observer, shards).work()
 
 
 @dataclass(eq=False)
@@ -75,7 +57,7 @@ class _Hand:
     needs: str
     starting: Any
     ready: bool = False
-    queue: deque[tuple[Any, _Attempt]] = field(default_factory=deque)
+    queue: deque[tuple[Any, Attempt]] = field(default_factory=deque)
 
     def has_suspect(self) -> bool:
         """Say whether it works on a shard that another worker died of."""
@@ -86,7 +68,13 @@ class _Crew:
     """The workers of a run: hired where the cluster has room, replaced when they die."""
 
     def __init__(
-        self, ray: ModuleType, job: Job, model: bytes, limit: int | None, observer: Observer
+        self,
+        ray: ModuleType,
+        job: Job,
+        model: bytes,
+        limit: int | None,
+        observer: Observer,
+        shards: Iterator[Shard],
     ) -> None:
         self._ray = ray
         self._job = job
@@ -94,19 +82,17 @@ class _Crew:
         self._limit = limit
         self._observer = observer
         self._hands: list[_Hand] = []
-        self._again: deque[_Attempt] = deque()
-        self._suspects: deque[_Attempt] = deque()
-        self._exhausted = False
+        tapered = taper(shards, lambda: _QUEUE * len(self._hands))
+        self._attempts = Attempts(job, observer, tapered)
         self._failed_starts = 0
         self._next_roll_call = 0.0
         self._next_notice = time.monotonic() + 10.0
 
-    def work(self, shards: Iterator[Shard]) -> None:
+    def work(self) -> None:
         """Score all shards; returns when every part is committed."""
-        source = (_Attempt(shard) for shard in taper(shards, lambda: _QUEUE * len(self._hands)))
         while True:
             self._call_roll()
-            more = self._hand_out(source)
+            more = self._hand_out()
             if not more and not any(hand.queue for hand in self._hands):
                 return
             self._collect()
@@ -151,26 +137,16 @@ class _Crew:
         needs = "GPU" if gpus else "CPU"
         self._hands.append(_Hand(actor, node, needs, starting=actor.start.remote()))
 
-    def _hand_out(self, source: Iterator[_Attempt]) -> bool:
+    def _hand_out(self) -> bool:
         """Fill the queues of ready workers; False when there is nothing left to hand out."""
         for depth in range(_QUEUE):
             for hand in self._hands:
                 if not hand.ready or len(hand.queue) != depth or hand.has_suspect():
                     continue
-                attempt = self._next(source, alone=depth == 0)
+                attempt = self._attempts.next(alone=depth == 0)
                 if attempt is not None:
                     hand.queue.append((hand.actor.run.remote(attempt.shard), attempt))
-        return bool(self._suspects or self._again) or not self._exhausted
-
-    def _next(self, source: Iterator[_Attempt], *, alone: bool) -> _Attempt | None:
-        """Choose what a worker gets; a suspect goes to an idle one, so that no other is blamed."""
-        if alone and self._suspects:
-            return self._suspects.popleft()
-        if self._again:
-            return self._again.popleft()
-        attempt = next(source, None)
-        self._exhausted = attempt is None
-        return attempt
+        return self._attempts.any_left()
 
     def _collect(self) -> None:
         """Wait up to a second for something to happen, and deal with all that has."""
@@ -209,7 +185,7 @@ class _Crew:
             self._observer.shard_done(answer)
 
     def _bury(self, hand: _Hand, error: Exception) -> None:
-        """A worker died: its shards go back, the one in work with a mark."""
+        """A worker died: its shards go back."""
         self._hands.remove(hand)
         self._next_roll_call = 0.0
         if not hand.ready:
@@ -218,33 +194,13 @@ class _Crew:
                 reason = " ".join(str(error).split())
                 raise WorkerError(f"workers die while they start: {reason[:300]}")
             return
-        attempts = deque(attempt for _, attempt in hand.queue)
-        while attempts and (report := committed(self._job, attempts[0].shard)):
-            attempts.popleft()  # It was done; only the word of it died with the worker.
+        queue = deque(attempt for _, attempt in hand.queue)
+        while queue and (report := committed(self._job, queue[0].shard)):
+            queue.popleft()  # It was done; only the word of it died with the worker.
             self._observer.shard_done(report)
-        if attempts:
-            self._retry(attempts.popleft())
-        self._again.extend(attempts)
-
-    def _retry(self, attempt: _Attempt) -> None:
-        """Give a shard out again; one that keeps killing is halved until the image is found."""
-        images = len(attempt.shard.images)
-        self._observer.notice(f"a worker died; its {images:,} images are given to another")
-        deaths = attempt.deaths + 1
-        if deaths < _ATTEMPTS:
-            self._suspects.append(_Attempt(attempt.shard, deaths, suspect=True))
-        elif images > 1:
-            halves = attempt.shard.halves()
-            self._suspects.extend(_Attempt(half, suspect=True) for half in halves)
-        else:
-            self._give_up(attempt.shard)
-
-    def _give_up(self, shard: Shard) -> None:
-        failure = ImageFailure("decoder_crash", "each worker that opened this image died")
-        root = self._job.root
-        rows = [failed_row(name, failure, file_state(root, name)) for name in shard.images]
-        commit_part(self._job, shard, score_table(rows, self._job.classes))
-        self._observer.shard_done(ShardReport(images=len(rows), failed=len(rows)))
+        if queue:
+            self._attempts.died(queue.popleft())
+        self._attempts.put_back(queue)
 
     def _explain_waiting(self) -> None:
         """Say what the run waits for, when it does."""

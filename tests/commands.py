@@ -37,6 +37,28 @@ sys.addaudithook(_sabotage)
 """Makes opening go wrong for images of certain names, in every Python process that imports it."""
 
 
+POISON = r"""
+import ctypes, os, signal
+from PIL import Image
+_open = Image.open
+_sleep = 10_000
+_actions = {
+    b"poison:abort": os.abort,
+    b"poison:kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    b"poison:hang": lambda: ctypes.CDLL(None).sleep(_sleep),
+    b"poison:stall": lambda: ctypes.PyDLL(None).sleep(_sleep),  # Keeps Python's lock meanwhile.
+}
+def _open_poisoned(stream, *arguments, **options):
+    data = stream.getvalue()
+    for mark, action in _actions.items():
+        if mark in data:
+            action()
+    return _open(stream, *arguments, **options)
+Image.open = _open_poisoned
+"""
+"""Replaces the decoder by one that crashes, or never returns, for images with such a comment."""
+
+
 def environment(**more: str | Path) -> dict[str, str]:
     """Return this process's environment without what would change how Python or Ray behave."""
     kept = {
@@ -56,6 +78,19 @@ def sabotaged(folder: Path) -> dict[str, str]:
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(SABOTAGE)
     return environment(PYTHONPATH=folder, GATE=folder / "gate", OPENED=folder / "opened")
+
+
+def poisoned(folder: Path) -> dict[str, str]:
+    """Return an environment as `sabotaged` does, in which images can be poison, too."""
+    more = sabotaged(folder)
+    with (folder / "sitecustomize.py").open("a") as file:
+        file.write(POISON)
+    return more
+
+
+def write_poison(file: Path, kind: str) -> None:
+    """Draw an image at which the decoder of `poisoned` does as `POISON` says of the kind."""
+    file.write_bytes(encode(picture(), "jpeg", comment=f"poison:{kind}"))
 
 
 def without_modules(folder: Path, *names: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import string
@@ -26,6 +27,8 @@ from batchscan.archive import (
     read_image,
 )
 from batchscan.errors import ImageFailure, UsageError
+from batchscan.rules import DEFAULT_RULES
+from batchscan.schema import TRANSIENT
 
 JPEG = encode(picture(8, 8), "jpeg")
 
@@ -179,10 +182,10 @@ def test_name_decides_without_content(tmp_path: Path, name: str) -> None:
 
 def test_other_files_are_counted_by_extension(tmp_path: Path) -> None:
     """Files that are left out are counted by extension, in lower case."""
-    put(tmp_path, "a.TXT", "b.txt", "README", "c.dcm", ".hidden", data=b"words")
+    put(tmp_path, "a.TXT", "b.txt", "README", "c.pdf", ".hidden", data=b"words")
     notes = ListingNotes()
     assert listed(tmp_path, notes) == []
-    assert notes.other_files == {".txt": 2, ".dcm": 1, "(no extension)": 2}
+    assert notes.other_files == {".txt": 2, ".pdf": 1, "(no extension)": 2}
 
 
 def test_empty_archive(tmp_path: Path) -> None:
@@ -532,10 +535,53 @@ def test_device_is_not_read(tmp_path: Path) -> None:
 def test_too_large_a_file_is_not_read(tmp_path: Path) -> None:
     """A file beyond a gibibyte is refused by its size alone."""
     with (tmp_path / "x.jpg").open("wb") as stream:
-        stream.truncate(archive_module.MAX_BYTES + 1)
+        stream.truncate(DEFAULT_RULES.max_bytes + 1)
     with pytest.raises(ImageFailure, match="1,073,741,825 bytes") as caught:
         read_image(str(tmp_path), "x.jpg")
     assert caught.value.category == "too_large"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: os.truncate(file, 2),
+        lambda file: os.truncate(file, 0),
+        lambda file: file.write_bytes(JPEG * 1000),
+        lambda file: os.utime(file, ns=(0, 0)),
+    ],
+    ids=["shrinks", "is emptied", "grows", "is written anew"],
+)
+def test_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    """A file that changes while it is read is `changed`: nobody scores half of two images."""
+    put(tmp_path, "x.jpg")
+
+    class Changing(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            change(tmp_path / "x.jpg")
+            return super().read(size)
+
+    def open_changing(path: str, *_: object, **__: object) -> Changing:
+        return Changing(path)
+
+    monkeypatch.setattr(archive_module, "open", open_changing, raising=False)
+    with pytest.raises(ImageFailure) as caught:
+        read_image(str(tmp_path), "x.jpg")
+    assert caught.value.category == "changed"
+    assert caught.value.category in TRANSIENT
+
+
+def test_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that the system gives out in pieces is read to its end."""
+    put(tmp_path, "x.jpg")
+
+    class Slow(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(size or 0, 3))
+
+    monkeypatch.setattr(archive_module, "open", lambda path, *_, **__: Slow(path), raising=False)
+    assert read_image(str(tmp_path), "x.jpg")[0] == JPEG
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ class Scene:
 
     def arguments(self, *more: str | Path) -> list[str | Path]:
         fixed = ["run", self.archive, "--out", self.out, "--model", self.model]
-        return [*fixed, "--shard-size", "1", "--address", self.address, *more]
+        fixed += ["--shard-size", "1", "--decode-seconds", "600"]
+        return [*fixed, "--address", self.address, *more]
 
     def run(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
         return run(*self.arguments(*more), env=environment())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from batchscan.archive import Selection
 from batchscan.config import DEFAULT_SHARD_SIZE, FailureLimit, ScanConfig
 from batchscan.errors import UsageError
+from batchscan.rules import DEFAULT_RULES, Rules
 
 
 @pytest.fixture
@@ -40,6 +41,13 @@ def test_defaults(folder: Path) -> None:
     assert plain.runtime == "onnx"
     assert plain.selection == Selection()
     assert not plain.fresh
+    assert plain.rules == DEFAULT_RULES
+
+
+def test_limits_reach_the_workers(folder: Path) -> None:
+    """The limits that are asked for are those by which images are read."""
+    chosen = config(folder, max_bytes=1000, max_pixels=2000, decode_seconds=0.5)
+    assert chosen.rules == Rules(max_bytes=1000, max_pixels=2000, decode_seconds=0.5)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +61,13 @@ def test_defaults(folder: Path) -> None:
         ("shard_size", 0),
         ("shard_size", -5),
         ("shard_size", 100_001),
+        ("max_bytes", 0),
+        ("max_pixels", -1),
+        ("decode_seconds", 0),
+        ("decode_seconds", 0.09),
+        ("decode_seconds", 86_401),
+        ("decode_seconds", float("nan")),
+        ("decode_seconds", float("inf")),
         ("runtime", "torch"),
         ("runtime", ""),
     ],

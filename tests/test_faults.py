@@ -58,7 +58,7 @@ class Scene:
 
     def arguments(self, *more: str | Path) -> list[str | Path]:
         fixed = ["run", self.archive, "--out", self.out, "--model", self.model]
-        return [*fixed, "--shard-size", "1", *more]
+        return [*fixed, "--shard-size", "1", "--decode-seconds", "600", *more]
 
     def run(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
         return run(*self.arguments(*more), env=self.environment)

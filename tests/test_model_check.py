@@ -272,7 +272,7 @@ def test_what_is_left_out(labelled: Path, tmp_path: Path) -> None:
     assert "31 labelled images" in short
     for text in (
         "cannot be scored, part of no figure: 7",
-        "no JPEG or PNG: 1",
+        "no images: 1",
         "Hidden images, left out: 1",
     ):
         assert text in short
@@ -290,7 +290,7 @@ def test_refused_folders(labelled: Path, tmp_path: Path) -> None:
     model = bundle(tmp_path).folder
     empty = tmp_path / "empty"
     (empty / "NORMAL").mkdir(parents=True)
-    with pytest.raises(NoImagesFound, match="expected JPEG or PNG images in folders named NORMAL"):
+    with pytest.raises(NoImagesFound, match="expected images in folders named NORMAL"):
         check_model(model, empty)
     flat = tmp_path / "flat"
     shutil.copytree(labelled / "NORMAL", flat)

@@ -13,10 +13,11 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from batchscan.phantom import draw_archive
-from batchscan.schema import FAILURES, RESULT_SCHEMA
+from batchscan.schema import FAILURES, FLAGS, RESULT_SCHEMA, SKIPS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -69,7 +70,7 @@ def run(command: str, sandbox: Path, **environment: str) -> subprocess.Completed
     env = os.environ | {"PATH": f"{SCRIPTS}:{os.environ['PATH']}"} | environment
     done = subprocess.run(
         ["/bin/bash", "-c", in_sandbox(command, sandbox)],
-        cwd=sandbox, env=env, capture_output=True, text=True, timeout=280, check=False,
+        cwd=sandbox, env=env, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
@@ -111,17 +112,22 @@ def test_install_commands_are_understood(command: str) -> None:
 
 
 LOCAL = [c for c in commands("batchscan") + commands("eval") if "--address" not in c]
+FOOTER, NEW_KEY, FIND = commands("python3")
 
 
+@pytest.mark.timeout(1200)  # It runs every command, training included.
 def test_batchscan_commands_in_their_order(sandbox: Path) -> None:
     """Every batchscan command of the README works, one after the other as they stand there."""
     assert len(LOCAL) >= 10
+    run(NEW_KEY, sandbox)
     for command in LOCAL:
         run(command, sandbox)
     assert (sandbox / "results.metrics.parquet").exists()
     assert (sandbox / "model" / "card.json").exists()
-    for command in commands("python3"):
-        assert '"digest"' in run(command, sandbox).stdout
+    assert '"digest"' in run(FOOTER, sandbox).stdout
+    hidden = pq.read_table(sandbox / "hidden.parquet")["path"][0].as_py()
+    found = run(FIND.replace("PSEUDONYM", hidden), sandbox).stdout.split()
+    assert [Path(name).is_relative_to(sandbox / "archive") for name in found] == [True]
 
 
 def test_python_example(sandbox: Path) -> None:
@@ -203,11 +209,11 @@ def test_cluster_commands(sandbox: Path, cluster: tuple[str, dict[str, str]]) ->
 
 
 def test_every_failure_and_column_is_documented() -> None:
-    """README explains each failure category, by the code's own words, and each column."""
-    for category, advice in FAILURES.items():
-        assert f"| `{category}` | {advice} |" in README
-    for name in RESULT_SCHEMA.names:
-        assert f"`{name}`" in README
+    """README explains each failure, skip and flag, by the code's own words, and each column."""
+    for name, meaning in (FAILURES | SKIPS | FLAGS).items():
+        assert f"| `{name}` | {meaning} |" in README
+    for column in RESULT_SCHEMA.names:
+        assert f"`{column}`" in README
 
 
 def test_every_exit_code_is_documented() -> None:

@@ -38,13 +38,23 @@ COLUMNS = {
     "prediction": pa.string(),
     "label": pa.string(),
     "failure": pa.string(),
+    "skip": pa.string(),
     "error": pa.string(),
+    "flags": pa.list_(pa.string()),
     "width": pa.int32(),
     "height": pa.int32(),
     "format": pa.string(),
     "bytes": pa.int64(),
     "modified": pa.timestamp("us", tz="UTC"),
     "sha256": pa.string(),
+    "modality": pa.string(),
+    "view": pa.string(),
+    "sex": pa.string(),
+    "age_years": pa.float32(),
+    "manufacturer": pa.string(),
+    "model_name": pa.string(),
+    "study_year": pa.int16(),
+    "patient_id_hmac": pa.string(),
 }
 
 
@@ -126,7 +136,7 @@ def test_scored_rows(calm: Desk) -> None:
         assert row["prediction"] == ("PNEUMONIA" if score >= 0.5 else "NORMAL")
 
 
-def test_failed_rows(calm: Desk) -> None:
+def test_row_without_scores(calm: Desk) -> None:
     """A damaged file is a row with a category and a reason, not a crash and not a gap."""
     for name, category in FAILED.items():
         row, data = calm.row(name), (calm.archive / name).read_bytes()

@@ -8,6 +8,7 @@ import pyarrow as pa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from batchscan.attributes import Attributes
 from batchscan.schema import (
     DICTIONARY_COLUMNS,
     FAILURES,
@@ -28,13 +29,23 @@ COLUMNS = {
     "prediction": pa.string(),
     "label": pa.string(),
     "failure": pa.string(),
+    "skip": pa.string(),
     "error": pa.string(),
+    "flags": pa.list_(pa.string()),
     "width": pa.int32(),
     "height": pa.int32(),
     "format": pa.string(),
     "bytes": pa.int64(),
     "modified": pa.timestamp("us", tz="UTC"),
     "sha256": pa.string(),
+    "modality": pa.string(),
+    "view": pa.string(),
+    "sex": pa.string(),
+    "age_years": pa.float32(),
+    "manufacturer": pa.string(),
+    "model_name": pa.string(),
+    "study_year": pa.int16(),
+    "patient_id_hmac": pa.string(),
 }
 
 
@@ -97,10 +108,23 @@ def test_rows_are_sorted_by_bytes_of_the_path(paths: list[str]) -> None:
 
 def test_values_of_a_row() -> None:
     """A row's values arrive in their columns; time is in microseconds of UTC."""
-    row = ScoreRow("a.jpg", "scored", 0.25, None, None, 3, 2, "png", 1 << 40, -1, "ab")
+    row = ScoreRow(
+        path="a.jpg",
+        status="scored",
+        score=0.25,
+        flags=("blank",),
+        width=3,
+        height=2,
+        format="png",
+        bytes=1 << 40,
+        modified=-1,
+        sha256="ab",
+        attributes=Attributes(view="PA"),
+    )
     (values,) = score_table([row]).to_pylist()
     assert values.pop("modified").isoformat() == "1969-12-31T23:59:59.999999+00:00"
     assert list(values.values()) == [
-        "a.jpg", "scored", 0.25, None, None, 3, 2, "png", 1 << 40, "ab",
+        "a.jpg", "scored", 0.25, None, None, None, ["blank"], 3, 2, "png", 1 << 40, "ab",
+        None, "PA", None, None, None, None, None, None,
     ]  # fmt: skip
     assert score_table([]).num_rows == 0

@@ -23,8 +23,8 @@ from batchscan import archive as archive_module
 from batchscan.bundle import load_bundle
 from batchscan.errors import ImageFailure
 from batchscan.model import Scorer, open_scorer
-from batchscan.schema import SCORE_SCHEMA
-from batchscan.shard import Shard, failed_row, load_sample, score_shard
+from batchscan.schema import SCORE_SCHEMA, score_table
+from batchscan.shard import Shard, load_sample, row_without_score, score_shard
 
 IMAGES = (*SCORED, *FAILED)
 
@@ -225,10 +225,10 @@ def test_sample_has_an_image_or_a_failure(archive: Path) -> None:
             assert sample.image.pixels.shape == (32, 32)
 
 
-def test_failed_row_keeps_the_failure() -> None:
+def test_row_without_score_keeps_the_failure() -> None:
     """A failure's category, reason and header reach the row."""
     failure = ImageFailure("decoder_crash", "it died", width=3, height=2, format="png")
-    row = failed_row("a.png", failure, None)
+    row = row_without_score("a.png", failure, None)
     assert (row.path, row.status, row.failure, row.error) == (
         "a.png", "failed", "decoder_crash", "it died",
     )  # fmt: skip
@@ -250,3 +250,11 @@ def test_halves(count: int) -> None:
         if len(piece.images) > 1:
             pieces += piece.halves()
     assert len(names) == 2 * count - 1
+
+
+@pytest.mark.parametrize("side", [-1, 1 << 31, (1 << 32) - 1, 1 << 64])
+def test_header_beyond_any_column(side: int) -> None:
+    """A header that claims more pixels than a column can hold ends no shard: its row has none."""
+    problem = ImageFailure("too_large", "no end of pixels", width=side, height=7)
+    (row,) = score_table([row_without_score("a.png", problem, None)]).to_pylist()
+    assert (row["width"], row["height"]) == (None, 7)

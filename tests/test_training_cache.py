@@ -56,7 +56,7 @@ def test_unreadable_files_have_reasons(tmp_path: Path) -> None:
     assert set(decoded.failures) == {0, 1, 3, 4}
     assert "ends before the image" in decoded.failures[0]
     assert "No such file" in decoded.failures[1]
-    assert "expected JPEG or PNG content" in decoded.failures[3]
+    assert "expected an image (JPEG, PNG" in decoded.failures[3]
     assert decoded.failures[4] == "the file has no content (0 bytes)"
     np.testing.assert_array_equal(decoded.pixels[2], decode(whole, 16).pixels)
 

@@ -144,7 +144,7 @@ def test_empty_class(tmp_path: Path, side: str) -> None:
     for image in (tmp_path / side / "VIRUS").iterdir():
         image.unlink()
     write(tmp_path / side / "VIRUS" / "notes.txt", b"coming soon")
-    with pytest.raises(DatasetError, match=f"{side}/VIRUS: expected JPEG or PNG images, found no"):
+    with pytest.raises(DatasetError, match=f"{side}/VIRUS: expected images, found no"):
         find_dataset(tmp_path)
 
 

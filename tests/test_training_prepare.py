@@ -64,7 +64,7 @@ def test_user_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "note: 3 file names do not tell the patient; each counts as a patient of its own, so "
         "images of one patient may stand in two folds, or on both sides",
         "ignored 1 files or folders (hidden): train/.trash; split.csv has all",
-        "ignored 1 files or folders (no JPEG or PNG): train/NORMAL/notes.txt; split.csv has all",
+        "ignored 1 files or folders (no image): train/NORMAL/notes.txt; split.csv has all",
         "set aside 1 images (copy): train/NORMAL/copy.jpeg; split.csv has the reasons",
         "set aside 1 images (unreadable): train/NORMAL/cut.jpeg; split.csv has the reasons",
         "NORMAL: 14 images in folds of 4 5 5, and 2 to test",

@@ -192,7 +192,7 @@ def test_progress_is_told(trained: Trained) -> None:
     epochs = [line for line in lines if "min left" in line]
     assert len(epochs) == 15
     assert all(": epoch " in line and "loss" in line for line in epochs)
-    assert "no JPEG or PNG): train/NORMAL/notes.txt" in trained.progress
+    assert "no image): train/NORMAL/notes.txt" in trained.progress
     assert "set aside 1 images (unreadable): train/NORMAL/IM-0300-0001.jpeg" in trained.progress
     assert "set aside 1 images (copy): train/NORMAL/IM-0301-0001.jpeg" in trained.progress
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.disk import replace_durably
-from batchscan.errors import DatasetError, ImageFailure
+from batchscan.errors import DatasetError, NotScored
 from batchscan.image import PREPROCESSING, decode
 
 _WINDOW = 2048  # files handed to the threads at a time, so that a huge data set queues little
@@ -162,7 +162,7 @@ def _decode_one(
     digest = hashlib.sha256(data).hexdigest()
     try:
         pixels[number] = decode(data, size).pixels
-    except ImageFailure as failure:
+    except NotScored as failure:
         return digest, failure.reason
     return digest, None
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchscan.errors import DatasetError
-from batchscan.image import EXTENSIONS, SNIFF_BYTES, sniff
+from batchscan.signature import EXTENSIONS, SNIFF_BYTES, sniff
 from training.class_folders import ClassFolder, find_layout, is_hidden, list_folder
 
-NO_IMAGE = "no JPEG or PNG"
+NO_IMAGE = "no image"
 HIDDEN = "hidden"
 LINK = "link to a folder"
 NO_CLASS = "image outside the class folders"
@@ -77,8 +77,7 @@ def find_dataset(root: Path) -> Dataset:
         found = _images_of(root, folder, ignored)
         if not found:
             raise DatasetError(
-                f"{folder.place}: expected JPEG or PNG images, found none; add images, or remove "
-                "the folder"
+                f"{folder.place}: expected images, found none; add images, or remove the folder"
             )
         images += found
     return Dataset(
