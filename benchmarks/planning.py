@@ -77,7 +77,15 @@ def _plan_new(files: int, parts: Path) -> None:
 
 def _row(path: str) -> ScoreRow:
     return ScoreRow(
-        path, SCORED, 0.5, None, None, 1300, 970, "jpeg", STATE.bytes, STATE.modified, "0" * 64
+        path,
+        SCORED,
+        0.5,
+        width=1300,
+        height=970,
+        format="jpeg",
+        bytes=STATE.bytes,
+        modified=STATE.modified,
+        sha256="0" * 64,
     )
 
 
