@@ -274,6 +274,7 @@ class _Scan:
                 sources += result_sources(self._workspace.out, self._part_schema)
             else:
                 known = list(names)
+                self._notes.state = None  # It is the last one's; each is asked for its own.
                 sources += self._recognised(known, self._hiding)
                 names = iter(known)
         earlier = sweep(sources, self._part_schema)

@@ -122,6 +122,16 @@ def test_nothing_changed(filled: Desk) -> None:
     assert filled.rows() == before
 
 
+def test_hidden_rows_are_known_again(filled: Desk) -> None:
+    """With hidden paths, too, a second run scores what is changed and nothing else."""
+    hiding = {"id_key": b"sixteen bytes or more", "hide_paths": True}
+    filled.scan(**hiding)
+    filled.bucket.put("archive/NORMAL/plain.jpeg", encode(picture(mean=20, width=50), "jpeg"))
+    summary = filled.scan(**hiding)
+    assert (summary.scored_now, summary.unchanged) == (1, len(SCORED) + len(FAILED) - 1)
+    assert not any("/" in path for path in filled.rows())
+
+
 def test_changed_removed_added(filled: Desk) -> None:
     """A second run takes in what is new or changed, and drops what is gone."""
     filled.scan()
