@@ -10,12 +10,10 @@ from __future__ import annotations
 import errno
 import io
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from batchscan.container import locate, member_state, read_member
@@ -30,6 +28,7 @@ from batchscan.location import Location, Uri, is_uri, location, shown
 from batchscan.long_path import reachable
 from batchscan.objects import is_folder, object_state, read_object
 from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.selection import Selection as Selection
 from batchscan.signature import (
     EXTENSIONS,
     SNIFF_BYTES,
@@ -39,36 +38,7 @@ from batchscan.signature import (
 )
 from batchscan.store_walk import Visitor, walk, with_heads
 
-_WILDCARD = re.compile(r"[*?\[]")
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which files count: those that match `include` (if any is given) and no `exclude`.
-
-    A pattern with a `/` is matched against the relative path (`*` also matches `/`), one without
-    against the file's name and each of its folders' names.
-    """
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def takes(self, path: str) -> bool:
-        """Say whether the file at this relative path counts."""
-        if any(_matches(path, pattern) for pattern in self.exclude):
-            return False
-        return not self.include or any(_matches(path, pattern) for pattern in self.include)
-
-    def enters(self, folder: str) -> bool:
-        """Say whether the folder at this relative path can hold a file that counts."""
-        return not any(_matches(folder, pattern) for pattern in self.exclude)
-
-    def reaches(self, folder: str) -> bool:
-        """Say whether `include`, as far as it has no wildcards, can match below this folder."""
-        return not self.include or any(
-            _can_match_below(f"{folder}/", each) for each in self.include
-        )
 
 
 @dataclass
@@ -198,35 +168,13 @@ def _list_objects(
             notes.other_files[kind_of_other(name)] += 1
 
 
-def _matches(path: str, pattern: str) -> bool:
-    if "/" not in pattern:
-        return any(_part_matches(part, pattern) for part in path.split("/"))
-    return fnmatchcase(path, pattern) or fnmatchcase(path, pattern.removeprefix("**/"))
-
-
-def _can_match_below(folder: str, pattern: str) -> bool:
-    plain = _WILDCARD.split(pattern, maxsplit=1)[0]
-    return "/" not in pattern or folder.startswith(plain) or plain.startswith(folder)
-
-
-def _part_matches(part: str, pattern: str) -> bool:
-    """Match a name; that of a container also without the mark behind it."""
-    return fnmatchcase(part, pattern) or (
-        part.endswith("!") and fnmatchcase(part.removesuffix("!"), pattern)
-    )
-
-
 def _is_image(file: str, peek: bool) -> bool:
     if _is_named_image(file):
         return True
     if not peek or is_directory_file(file):
         return False
     try:
-        with (
-            reachable(file) as path,
-            open(path, "rb", buffering=0, opener=open_at_once) as stream,
-        ):
-            return sniff(stream.read(SNIFF_BYTES)) is not None
+        return _begins_like_image(file)
     except OSError as error:
         return error.errno not in _NOTHING_THERE  # Its row says why nobody knows what it is.
 
@@ -234,10 +182,14 @@ def _is_image(file: str, peek: bool) -> bool:
 def _is_picture(file: str) -> bool:
     """Say whether a file whose name promises a container is an image all the same."""
     try:
-        with open(file, "rb", buffering=0, opener=open_at_once) as stream:
-            return sniff(stream.read(SNIFF_BYTES)) is not None
+        return _begins_like_image(file)
     except OSError:
         return False
+
+
+def _begins_like_image(file: str) -> bool:
+    with reachable(file) as path, open(path, "rb", buffering=0, opener=open_at_once) as stream:
+        return sniff(stream.read(SNIFF_BYTES)) is not None
 
 
 def _is_named_image(file: str) -> bool:
