@@ -10,7 +10,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -41,7 +40,7 @@ from batchscan.metrics import (
     remove_stale_metrics,
     write_metrics,
 )
-from batchscan.observer import Observer, Progress, ShardReport, WorkerFacts
+from batchscan.observer import Observer, Progress
 from batchscan.outcomes import predictions
 from batchscan.place import is_there, readable, remedy
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
@@ -66,42 +65,14 @@ from batchscan.results import (
 )
 from batchscan.schema import LIMITED, SKIPS, TRANSIENT, result_schema, score_schema
 from batchscan.shard import Shard
-from batchscan.signals import check_signals
 from batchscan.signature import readable_formats
 from batchscan.store_workspace import StoreWorkspace, open_workspace
 from batchscan.summary import ScanSummary
+from batchscan.tally import Tally
 from batchscan.worker import Job
 from batchscan.workspace import Identity, RunState, Workspace
 
 Dispatch = Callable[[Job, bytes, Iterator[Shard], Observer], None]
-
-
-@dataclass
-class _Tally:
-    """Passes everything on to the progress display, and remembers what the summary needs."""
-
-    progress: Progress
-    plan: PlanCounts
-    scored_now: int = 0
-    kept_shown: int = 0
-    providers: set[str] = field(default_factory=set)
-
-    def worker_ready(self, facts: WorkerFacts) -> None:
-        self.providers.add(facts.provider)
-        self.progress.worker_ready(facts)
-
-    def shard_done(self, report: ShardReport) -> None:
-        self.scored_now += report.images - report.failed - report.skipped
-        self.progress.shard_done(report)
-
-    def notice(self, text: str) -> None:
-        self.progress.notice(text)
-
-    def tick(self) -> None:
-        self.progress.kept(self.plan.kept - self.kept_shown)
-        self.kept_shown = self.plan.kept
-        self.progress.tick()
-        check_signals()
 
 
 def run_scan(
@@ -175,7 +146,7 @@ class _Scan:
         self._clock = time.monotonic()
         self._notes = ListingNotes()
         self._plan = PlanCounts()
-        self._tally = _Tally(progress, self._plan)
+        self._tally = Tally(progress, self._plan)
         self._counts = Counts()
         self._retried = TRANSIENT
         self._hiding = config.id_key if config.hide_paths else None
