@@ -140,7 +140,7 @@ def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
     from batchscan.pseudonym import read_key
-    from batchscan.report import render_summary
+    from batchscan.summary_text import render_summary
 
     config = ScanConfig(
         max_failures=FailureLimit(max_failures),
@@ -309,7 +309,7 @@ def demo(out: Path, images: int, verbose: bool) -> None:
     from batchscan.config import ScanConfig
     from batchscan.phantom import draw_archive
     from batchscan.progress import open_progress
-    from batchscan.report import render_summary
+    from batchscan.summary_text import render_summary
 
     archive = out / "archive"
     if not archive.exists():

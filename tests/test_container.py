@@ -40,10 +40,10 @@ from batchscan.container_pace import inside_container, step, steps_of
 from batchscan.errors import ImageFailure, UsageError
 from batchscan.labels import label_of_folder
 from batchscan.member import UNSAFE, safe_name
-from batchscan.report import render_summary
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FAILURES
 from batchscan.summary import ScanSummary
+from batchscan.summary_text import render_summary
 
 JPEG, PNG = encode(picture(8, 8), "jpeg"), encode(picture(9, 9), "png")
 CLASSES = ("NORMAL", "PNEUMONIA")

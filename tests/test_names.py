@@ -12,7 +12,7 @@ from conftest import encode, picture
 import batchscan
 from batchscan import archive as archive_module
 from batchscan.archive import ListingNotes, display_path, file_state, list_images, read_image
-from batchscan.report import render_summary
+from batchscan.summary_text import render_summary
 from batchscan.text import one_line
 
 IMAGE = encode(picture(), "jpeg")
