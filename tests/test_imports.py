@@ -21,7 +21,7 @@ from batchscan.image import PREPROCESSING
 
 ROOT = Path(batchscan.__file__).parents[1]
 PACKAGES = ("batchscan", "jobs", "training")
-SOURCES = sorted(file for package in PACKAGES for file in (ROOT / package).glob("*.py"))
+SOURCES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 HEAVY = {
     *("ray", "tensorflow", "keras", "onnxruntime", "onnx", "sklearn"),
     *("numpy", "pyarrow", "pandas", "PIL", "matplotlib", "tqdm"),
