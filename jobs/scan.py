@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, WorkerError
-from batchscan.observer import Observer, Progress
+from batchscan.observer import Observer, Progress, ShardReport
 from batchscan.pipeline import run_scan
 from batchscan.plan import taper
 from batchscan.shard import Shard
@@ -23,6 +22,8 @@ from batchscan.summary import ScanSummary
 from batchscan.worker import Job, ShardWorker, committed, score_here
 
 from .attempts import Attempt, Attempts
+from .copies import Copies
+from .hand import Hand, Pace
 from .session import ray_session, same_environment
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _QUEUE = 2  # Shards per worker: one in work, one waiting, so that no worker wai
 _STARTS = 3  # Deaths of starting workers in a row, with none at work, that end the run.
 _ROLL_CALL_SECONDS = 5.0
 _NOTICE_SECONDS = 60.0
+_FAREWELL_SECONDS = 10.0
 
 
 def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
@@ -46,22 +48,6 @@ def _score_on_ray(
 ) -> None:
     with ray_session(workers=config.workers, address=config.address, verbose=config.verbose) as ray:
         _Crew(ray, job, model, config.workers, observer, shards).work()
-
-
-@dataclass(eq=False)
-class _Hand:
-    """One worker, as the driver sees it."""
-
-    actor: Any
-    node: str
-    needs: str
-    starting: Any
-    ready: bool = False
-    queue: deque[tuple[Any, Attempt]] = field(default_factory=deque)
-
-    def has_suspect(self) -> bool:
-        """Say whether it works on a shard that another worker died of."""
-        return any(attempt.suspect for _, attempt in self.queue)
 
 
 class _Crew:
@@ -81,9 +67,11 @@ class _Crew:
         self._model = ray.put(model)
         self._limit = limit
         self._observer = observer
-        self._hands: list[_Hand] = []
+        self._hands: list[Hand] = []
         tapered = taper(shards, lambda: _QUEUE * len(self._hands))
         self._attempts = Attempts(job, observer, tapered)
+        self._copies = Copies()
+        self._pace = Pace()
         self._failed_starts = 0
         self._next_roll_call = 0.0
         self._next_notice = time.monotonic() + 10.0
@@ -93,7 +81,8 @@ class _Crew:
         while True:
             self._call_roll()
             more = self._hand_out()
-            if not more and not any(hand.queue for hand in self._hands):
+            if not more and not any(self._unfinished(hand) for hand in self._hands):
+                self._dismiss_stragglers()
                 return
             self._collect()
             self._explain_waiting()
@@ -135,7 +124,7 @@ class _Crew:
             .remote(self._job, self._model, threads=threads, device="gpu" if gpus else "cpu")
         )
         needs = "GPU" if gpus else "CPU"
-        self._hands.append(_Hand(actor, node, needs, starting=actor.start.remote()))
+        self._hands.append(Hand(actor, node, needs, starting=actor.start.remote()))
 
     def _hand_out(self) -> bool:
         """Fill the queues of ready workers; False when there is nothing left to hand out."""
@@ -144,13 +133,40 @@ class _Crew:
                 if not hand.ready or len(hand.queue) != depth or hand.has_suspect():
                     continue
                 attempt = self._attempts.next(alone=depth == 0)
+                if attempt is None and depth == 0:
+                    attempt = self._copy_for(hand)
                 if attempt is not None:
-                    hand.queue.append((hand.actor.run.remote(attempt.shard), attempt))
+                    hand.give(attempt)
         return self._attempts.any_left()
+
+    def _unfinished(self, hand: Hand) -> bool:
+        return any(self._copies.is_needed(attempt) for _, attempt in hand.queue)
+
+    def _copy_for(self, idle: Hand) -> Attempt | None:
+        """Choose what an idle worker does a second time, when there is nothing else to do.
+
+        That is what a straggler has in its queue, and at last what it has in work.
+        """
+        others = [hand for hand in self._hands if hand is not idle and not hand.has_suspect()]
+        for hand in sorted(others, key=lambda hand: hand.since):
+            if hand.queue and self._pace.is_late(hand.queue[0][1], hand.since):
+                for _, attempt in reversed(hand.queue):
+                    if self._copies.may_copy(attempt):
+                        return self._copies.copy(attempt)
+        return None
+
+    def _dismiss_stragglers(self) -> None:
+        """End workers that are busy with what others have done, before the parts are merged."""
+        stragglers = [hand for hand in self._hands if hand.queue]
+        for hand in stragglers:
+            self._ray.kill(hand.actor)
+        left = [reference for hand in stragglers for reference, _ in hand.queue]
+        if left:
+            self._ray.wait(left, num_returns=len(left), timeout=_FAREWELL_SECONDS)
 
     def _collect(self) -> None:
         """Wait up to a second for something to happen, and deal with all that has."""
-        waiting: dict[Any, _Hand] = {}
+        waiting: dict[Any, Hand] = {}
         for hand in self._hands:
             waiting |= {reference: hand for reference, _ in hand.queue}
             if not hand.ready:
@@ -163,7 +179,7 @@ class _Crew:
             if waiting[reference] in self._hands:
                 self._receive(reference, waiting[reference])
 
-    def _receive(self, reference: Any, hand: _Hand) -> None:
+    def _receive(self, reference: Any, hand: Hand) -> None:
         errors = self._ray.exceptions
         try:
             answer = self._ray.get(reference)
@@ -181,10 +197,15 @@ class _Crew:
             if answer.warning:
                 self._observer.notice(answer.warning)
         else:
-            hand.queue = deque(entry for entry in hand.queue if entry[0] != reference)
-            self._observer.shard_done(answer)
+            attempt, seconds = hand.take(reference)
+            self._pace.add(len(attempt.shard.images), seconds)
+            self._report(attempt, answer)
 
-    def _bury(self, hand: _Hand, error: Exception) -> None:
+    def _report(self, attempt: Attempt, report: ShardReport) -> None:
+        if self._copies.is_first(attempt):
+            self._observer.shard_done(report)
+
+    def _bury(self, hand: Hand, error: Exception) -> None:
         """A worker died: its shards go back."""
         self._hands.remove(hand)
         self._next_roll_call = 0.0
@@ -196,11 +217,11 @@ class _Crew:
             return
         queue = deque(attempt for _, attempt in hand.queue)
         while queue and (report := committed(self._job, queue[0].shard)):
-            queue.popleft()  # It was done; only the word of it died with the worker.
-            self._observer.shard_done(report)
-        if queue:
-            self._attempts.died(queue.popleft())
-        self._attempts.put_back(queue)
+            # It was done; only the word of it died with the worker.
+            self._report(queue.popleft(), report)
+        if queue and self._copies.is_lost(first := queue.popleft()):
+            self._attempts.died(first)
+        self._attempts.put_back(attempt for attempt in queue if self._copies.is_lost(attempt))
 
     def _explain_waiting(self) -> None:
         """Say what the run waits for, when it does."""
@@ -212,7 +233,7 @@ class _Crew:
         self._next_notice = time.monotonic() + _NOTICE_SECONDS
         self._observer.notice(self._waiting_text(pending))
 
-    def _waiting_text(self, pending: list[_Hand]) -> str:
+    def _waiting_text(self, pending: list[Hand]) -> str:
         if not self._hands:
             return "waiting: the cluster has no machine with a free CPU or GPU for a worker"
         total, free = self._ray.cluster_resources(), self._ray.available_resources()

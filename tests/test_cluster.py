@@ -245,6 +245,24 @@ def test_node_that_joins(scene: Scene, add_node: AddNode, calm: list[dict[str, o
     assert rows(scene.out) == calm
 
 
+def test_straggler(
+    scene: Scene, add_node: AddNode, tmp_path: Path, tiny_bundle: Path, plant: Path
+) -> None:
+    """A shard at which a worker is stuck is scored by an idle one; nobody waits, no row is double.
+
+    The stuck worker is ended: nothing of the run is left on the cluster.
+    """
+    scene.archive = write_images(tmp_path / "archive", *FREE, "NORMAL/stuck.jpeg")
+    nodes = [add_node(num_cpus=1), add_node(num_cpus=1)]
+    with scene.start() as command:
+        assert command.ends() == 0, command.stderr
+    assert (plant / "gate.stuck.jpeg.taken").exists()
+    assert not any(seen_workers(node) for node in nodes)
+    out = tmp_path / "calm.parquet"
+    batchscan.scan(scene.archive, out, model=tiny_bundle, workers=0)
+    assert rows(scene.out) == rows(out)
+
+
 def test_interrupted_on_a_cluster(
     scene: Scene, add_node: AddNode, calm: list[dict[str, object]]
 ) -> None:
