@@ -66,6 +66,11 @@ def folds_job() -> ModuleType:
     return _job("folds")
 
 
+def definition_job() -> ModuleType:
+    """Import `jobs.definition` from beside this package."""
+    return _job("definition")
+
+
 def claim_training() -> None:
     """Have the name `training` mean ours, whatever folder of that name is first on the path."""
     _claim("training", "training")

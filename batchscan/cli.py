@@ -19,6 +19,7 @@ import click
 
 from batchscan import claim_training, folds_job, scan_job
 from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
+from batchscan.job_command import job_group
 from batchscan.location import Location, is_uri, location
 from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
@@ -325,6 +326,9 @@ def demo(out: Path, images: int, verbose: bool) -> None:
         f'\n  archive    {archive}\nLook inside:\n  python3 -c "import pandas; '
         f"print(pandas.read_parquet('{out / 'results.parquet'}'))\""
     )
+
+
+main.add_command(job_group(run))
 
 
 @main.command()
