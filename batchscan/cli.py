@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -25,6 +25,9 @@ from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
 from batchscan.text import one_line
 from batchscan.version import VERSION
+
+if TYPE_CHECKING:
+    from batchscan.summary import ScanSummary
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -122,8 +125,22 @@ def main() -> None:
     metavar="N|P%",
     help="More failed images end with exit code 3.  [default: only when every image failed]",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: one event a line on standard error.",
+)
+@click.option("--summary", type=_FOLDER, help="A JSON file for counts, rates and exit code.")
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
-def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
+def run(
+    max_failures: str | None,
+    id_key: Path | None,
+    log_format: str,
+    summary: Path | None,
+    **options: Any,
+) -> int:
     """Score every X-ray image below ARCHIVE and write one Parquet file.
 
     Run the same command again to resume after an interruption, or to take in what is new or
@@ -141,23 +158,54 @@ def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
     from batchscan.pseudonym import read_key
+    from batchscan.run_log import RunLog
     from batchscan.summary_text import render_summary
 
-    config = ScanConfig(
-        max_failures=FailureLimit(max_failures),
-        id_key=None if id_key is None else read_key(id_key),
-        **options,
-    )
-    with as_interrupted(_resume_hint(config.out, config.fresh)):
-        summary = scan_job().scan(config, open_progress())
-    click.echo(render_summary(summary))
+    as_json = log_format == "json"
+    log = RunLog(options["out"], fresh=options["fresh"], as_json=as_json, summary_file=summary)
+    try:
+        with log, as_interrupted(log.last_words):
+            config = ScanConfig(
+                max_failures=FailureLimit(max_failures),
+                id_key=None if id_key is None else read_key(id_key),
+                **options,
+            )
+            log.summary = scan_job().scan(config, open_progress(log_format=log_format))
+            click.echo(render_summary(log.summary))
+            _refuse_failures(log.summary, max_failures)
+    except BatchscanError as error:
+        if not as_json:
+            raise
+        return error.exit_code  # The event `finished` has told the rest.
+    return 0
+
+
+def _refuse_failures(summary: ScanSummary, max_failures: str | None) -> None:
     if summary.too_many_failures:
         allowed = max_failures or "any number but all"
         failed, found = summary.counts.failed.total(), summary.counts.found
         raise TooManyFailures(
             f"{failed:,} of {found:,} images failed, allowed: {allowed}; the column 'error' of"
-            f" {config.out} says why, image by image"
+            f" {summary.out} says why, image by image"
         )
+
+
+@main.command()
+@click.argument("results", type=_LOCATION)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--verbose", is_flag=True, help="Show tracebacks.")
+def status(results: Location, as_json: bool, **_verbose: bool) -> None:
+    """Say how far the run is that writes RESULTS, and whether it is alive.
+
+    \b
+    Examples:
+      batchscan status results.parquet
+      batchscan status results.parquet --json
+    """
+    from batchscan.status import read_status, render_status
+
+    found = read_status(results)
+    click.echo(json.dumps(found.as_json(), indent=2) if as_json else render_status(found))
 
 
 @main.command()
@@ -414,21 +462,3 @@ def _say(text: str, verbose: bool) -> None:
     if verbose:
         traceback.print_exc()
     click.echo(f"batchscan: error: {one_line(text)}", err=True)
-
-
-def _resume_hint(out: Location, fresh: bool) -> Callable[[int], None]:
-    again = "the same command without --fresh" if fresh else "the same command again"
-
-    def say(number: int) -> None:
-        below_the_bar = "\n" if sys.stderr.isatty() else ""
-        click.echo(
-            f"{below_the_bar}batchscan: interrupted by {signal.Signals(number).name}; what is "
-            f"finished is kept beside {one_line(str(out))}: run {again} to go on",
-            err=True,
-        )
-
-    return say
-
-
-if __name__ == "__main__":
-    entry_point()

@@ -44,6 +44,7 @@ from batchscan.observer import Observer, Progress
 from batchscan.outcomes import predictions
 from batchscan.place import is_there, readable, remedy
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
+from batchscan.progress import SharedProgress
 from batchscan.provenance import (
     host_facts,
     identity_of,
@@ -66,6 +67,7 @@ from batchscan.results import (
 from batchscan.schema import LIMITED, SKIPS, TRANSIENT, result_schema, score_schema
 from batchscan.shard import Shard
 from batchscan.signature import readable_formats
+from batchscan.status import StatusFile
 from batchscan.store_workspace import StoreWorkspace, open_workspace
 from batchscan.summary import ScanSummary
 from batchscan.tally import Tally
@@ -138,7 +140,7 @@ class _Scan:
         self._labels = labels
         self._lookup = LabelLookup(labels) if labels is not None else None
         self._workspace = workspace
-        self._progress = progress
+        self._progress = SharedProgress(progress, StatusFile(workspace.folder))
         self._archive = real_location(config.archive)
         self._root = str(self._archive)
         self._threshold = threshold
@@ -146,7 +148,7 @@ class _Scan:
         self._clock = time.monotonic()
         self._notes = ListingNotes()
         self._plan = PlanCounts()
-        self._tally = Tally(progress, self._plan)
+        self._tally = Tally(self._progress, self._plan)
         self._counts = Counts()
         self._retried = TRANSIENT
         self._hiding = config.id_key if config.hide_paths else None

@@ -20,10 +20,11 @@ from batchscan.disk import replace_durably
 from batchscan.errors import OutputInUse, UsageError
 
 STATE = "run.json"
+STATUS = "status.json"
 _LOCK = "lock"
 _NOTE = re.compile(r"g\d+-.*\.note")  # What a worker had in work when it was killed.
 _OURS = re.compile(
-    rf"lock|result\.tmp|run\.json(\.tmp)?|g\d+-.*\.parquet(\..*\.tmp)?|{_NOTE.pattern}"
+    rf"lock|result\.tmp|(run|status)\.json(\.tmp)?|g\d+-.*\.parquet(\..*\.tmp)?|{_NOTE.pattern}"
 )
 
 
@@ -219,7 +220,7 @@ class Workspace:
         """Leave no folder behind where a run stopped before anything was finished."""
         try:
             names = {entry.name for entry in self.folder.iterdir()}
-            if {name for name in names if not _NOTE.fullmatch(name)} <= {_LOCK, STATE}:
+            if {name for name in names if not _NOTE.fullmatch(name)} <= {_LOCK, STATE, STATUS}:
                 shutil.rmtree(self.folder, ignore_errors=True)
         except FileNotFoundError:
             pass

@@ -195,7 +195,7 @@ class _Crew:
             hand.ready, self._failed_starts = True, 0
             self._observer.worker_ready(answer)
             if answer.warning:
-                self._observer.notice(answer.warning)
+                self._observer.notice(answer.warning, "warning")
         else:
             attempt, seconds = hand.take(reference)
             self._pace.add(len(attempt.shard.images), seconds)
@@ -231,7 +231,7 @@ class _Crew:
         if time.monotonic() < self._next_notice:
             return
         self._next_notice = time.monotonic() + _NOTICE_SECONDS
-        self._observer.notice(self._waiting_text(pending))
+        self._observer.notice(self._waiting_text(pending), "waiting")
 
     def _waiting_text(self, pending: list[Hand]) -> str:
         if not self._hands:
