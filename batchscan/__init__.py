@@ -29,8 +29,8 @@ def scan(
     Both may be addresses on an object store, as text (`s3://bucket/folder`).
 
     `options` are the fields of `batchscan.config.ScanConfig`: `model`, `labels`, `threshold`,
-    `workers`, `address`, `shard_size`, `runtime`, `include`, `exclude`, `score_all`, `max_bytes`,
-    `max_pixels`, `decode_seconds`, `fresh`. A Ray that the caller has started (`ray.init`) is used,
+    `workers`, `workers_per_gpu`, `address`, `shard_size`, `runtime`, `include`, `exclude`,
+    `score_all`, `max_bytes`, `max_pixels`, `decode_seconds`, `fresh`. A Ray that the caller has started (`ray.init`) is used,
     and left running; `progress` shows a bar or log lines. With `workers=0`, an image that takes
     longer than `decode_seconds` ends the process: nothing else can stop a decoder.
 

@@ -88,6 +88,9 @@ def main() -> None:
     type=int,
     help="How many.  [default: one per GPU, or per CPU core; 0: in this process, without Ray]",
 )
+@click.option(
+    "--workers-per-gpu", type=int, default=1, show_default=True, help="So many share each GPU."
+)
 @click.option("--address", help="A running Ray cluster, such as auto or HOST:6379.")
 @click.option("--shard-size", type=int, default=256, show_default=True, help="Images per shard.")
 @click.option("--runtime", default="onnx", show_default=True, help="onnx or tensorflow.")

@@ -60,7 +60,8 @@ class ScanConfig:
 
     `model` is a bundle's folder (None: the one in the package), `threshold` a probability (None:
     the bundle's; with more than two classes there is none), `workers` their number (None: what the
-    machines have; 0: score in this process, without Ray), `address` a Ray cluster (None: a Ray of
+    machines have; 0: score in this process, without Ray), `workers_per_gpu` how many share a GPU,
+    `address` a Ray cluster (None: a Ray of
     our own on this machine). `score_all` also scores what would be skipped. `id_key` is a secret of
     at least 16 bytes that makes pseudonyms of patients, and with `hide_paths` also of paths. The
     limits are those of `batchscan.rules.Rules`.
@@ -72,6 +73,7 @@ class ScanConfig:
     labels: Location | None = None
     threshold: float | None = None
     workers: int | None = None
+    workers_per_gpu: int = 1
     address: str | None = None
     shard_size: int = DEFAULT_SHARD_SIZE
     runtime: str = "onnx"
@@ -140,6 +142,8 @@ class ScanConfig:
             raise UsageError(f"--threshold {self.threshold}: expected a probability from 0 to 1")
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers {self.workers}: expected 0 or more")
+        if not 1 <= self.workers_per_gpu <= 16:
+            raise UsageError(f"--workers-per-gpu {self.workers_per_gpu}: expected 1 to 16")
         if not 1 <= self.shard_size <= 100_000:
             raise UsageError(f"--shard-size {self.shard_size}: expected 1 to 100000 images")
         self._check_limits()

@@ -47,7 +47,7 @@ def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
     with ray_session(workers=config.workers, address=config.address, verbose=config.verbose) as ray:
-        _Crew(ray, job, model, config.workers, observer, shards).work()
+        _Crew(ray, job, model, config, observer, shards).work()
 
 
 class _Crew:
@@ -58,14 +58,15 @@ class _Crew:
         ray: ModuleType,
         job: Job,
         model: bytes,
-        limit: int | None,
+        config: ScanConfig,
         observer: Observer,
         shards: Iterator[Shard],
     ) -> None:
         self._ray = ray
         self._job = job
         self._model = ray.put(model)
-        self._limit = limit
+        self._limit = config.workers
+        self._per_gpu = config.workers_per_gpu
         self._observer = observer
         self._hands: list[Hand] = []
         tapered = taper(shards, lambda: _QUEUE * len(self._hands))
@@ -99,25 +100,28 @@ class _Crew:
             present = sum(hand.node == node["NodeID"] for hand in self._hands)
             gpus = int(node["Resources"].get("GPU", 0))
             cpus = int(node["Resources"].get("CPU", 0))
-            for _ in range(present, gpus or cpus):
+            for _ in range(present, gpus * self._per_gpu or cpus):
                 if self._limit is not None and len(self._hands) >= self._limit:
                     return
                 self._hire(node["NodeID"], gpus, cpus)
 
     def _hire(self, node: str, gpus: int, cpus: int) -> None:
-        """Start one worker: on a GPU where the node has any, else on a CPU core."""
+        """Start one worker: on a GPU where the node has any, or a part of one; else on a CPU core.
+
+        A worker on a GPU decodes in as many threads as its share of the node's cores allows.
+        """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         # Where only some workers are wanted, they need not wait for a node that others have filled.
         spill = self._limit is not None
         place = NodeAffinitySchedulingStrategy(node, soft=spill, _spill_on_unavailable=spill)
         options: dict[str, Any] = {
-            "num_cpus": min(1, cpus),
-            "num_gpus": min(1, gpus),
+            "num_cpus": min(1, cpus / (gpus * self._per_gpu)) if gpus else min(1, cpus),
+            "num_gpus": 1 / self._per_gpu if gpus else 0,
             "scheduling_strategy": place,
             "max_restarts": 0,
         }
-        threads = max(2, cpus // gpus) if gpus else 1
+        threads = max(2, cpus // (gpus * self._per_gpu)) if gpus else 1
         actor = (
             self._ray.remote(ShardWorker)
             .options(**options)

@@ -305,6 +305,20 @@ def test_gpu_and_cpu_nodes(scene: Scene, add_node: AddNode, calm: list[dict[str,
     assert rows(scene.out) == calm
 
 
+def test_workers_share_a_gpu(
+    scene: Scene, add_node: AddNode, calm: list[dict[str, object]]
+) -> None:
+    """--workers-per-gpu puts so many workers on each GPU, whatever a node has of them."""
+    two, one = add_node(num_cpus=3, num_gpus=2), add_node(num_cpus=2, num_gpus=1)
+    with scene.start("--workers-per-gpu", "2") as command:
+        command.wait_for(
+            lambda: (len(workers_of(two)), len(workers_of(one))) == (4, 2), "six workers"
+        )
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
+    assert rows(scene.out) == calm
+
+
 SQUATTER = """
 import sys
 import ray
