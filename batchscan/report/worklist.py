@@ -5,7 +5,6 @@ Ten million rows are sorted as numbers; texts are put in order in slices, as the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +26,7 @@ from batchscan.schema import score_columns
 
 _FROM_RESULT = ("path", "view", "study_year")
 _SLICE = 1 << 18
-_FORMULA = "^[=+\\-@\\t\\r\\n＝＋－＠]"
+_FORMULA = "^[=+\\-@\\t\\r\\n]"
 """How a text begins that spreadsheets may run as a formula (OWASP, "CSV Injection")."""
 
 
@@ -42,10 +41,11 @@ def write_worklist(rows: Rows, out: Location) -> None:
     The file appears whole, or not at all. Raises `UsageError` for another ending, `BatchscanError`
     where nothing can be written.
     """
-    suffix = os.path.splitext(out.name)[1].lower()
+    suffix = Path(out.name).suffix.lower()
     if suffix not in (".csv", ".parquet"):
         raise UsageError(
-            f"{out}: expected a worklist's name to end in .csv or .parquet, found {suffix or 'none'}"
+            f"{out}: expected the name of a worklist to end in .csv or .parquet, found "
+            f"{suffix or 'none of them'}; choose such a name"
         )
     tables = _slices(rows, _order(rows))
     write = _write_csv if suffix == ".csv" else _write_parquet
@@ -120,7 +120,8 @@ def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:
         column = pc.binary_join(column, ";")
     if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
         return column
-    guarded = pc.binary_join_element_wise(pa.scalar("'", column.type), column, "")
+    mark, nothing = (pa.scalar(text, column.type) for text in ("'", ""))
+    guarded = pc.binary_join_element_wise(mark, column, nothing)
     return pc.if_else(pc.match_substring_regex(column, _FORMULA), guarded, column)
 
 
