@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import os
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -32,12 +33,15 @@ KEY = b"0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
-def _reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Stand in for the module that reads results, until it is there."""
-    stand_in = ModuleType("batchscan.report.reading")
+def reading(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module that reads results, or a stand-in until it is there."""
+    name = "batchscan.report.reading"
+    if importlib.util.find_spec(name) is not None:
+        return importlib.import_module(name)
+    stand_in = ModuleType(name)
     stand_in.paths_of = paths_of  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
-    yield
+    monkeypatch.setitem(sys.modules, name, stand_in)
+    return stand_in
 
 
 def phantom(seed: int, pneumonia: bool = False, comment: str = "") -> bytes:
@@ -225,7 +229,7 @@ def test_scored_otherwise(small: tuple[Path, Rows, Bundle]) -> None:
 
 
 def test_a_path_that_leads_out_is_not_followed(
-    small: tuple[Path, Rows, Bundle], monkeypatch: pytest.MonkeyPatch
+    small: tuple[Path, Rows, Bundle], monkeypatch: pytest.MonkeyPatch, reading: ModuleType
 ) -> None:
     """A result from elsewhere cannot make the report read files beside the archive."""
     archive, rows, bundle = small
@@ -233,7 +237,6 @@ def test_a_path_that_leads_out_is_not_followed(
         (archive / name).rename(archive.parent / name)
     for prefix in ("../", f"{archive.parent}/", "x/../../"):
         made_up = [prefix + name for name in ("a.png", "b.png", "c.png")]
-        reading = sys.modules["batchscan.report.reading"]
         monkeypatch.setattr(reading, "paths_of", lambda *_, names=made_up: names)
         assert not pictures(pictures_section(rows, archive, bundle))
 
@@ -245,8 +248,7 @@ def test_odd_names(tmp_path: Path, tiny_bundle: Path) -> None:
     archive.mkdir()
     for number, name in enumerate(names):
         data = encode(picture(mean=60 + 50 * number, seed=number), "png")
-        with open(bytes(archive) + b"/" + name, "wb") as stream:
-            stream.write(data)
+        (archive / os.fsdecode(name)).write_bytes(data)
     rows = scanned(archive, tmp_path, model=tiny_bundle)
     section = pictures_section(rows, archive, load_bundle(tiny_bundle))
     found = {each.lines[0] for each in sheets(section)["highest"].pictures}
@@ -257,8 +259,7 @@ def test_hidden_paths(tmp_path: Path, tiny_bundle: Path) -> None:
     """Hidden paths stay hidden: pictures need the key, and no name is shown with it either."""
     archive = tmp_path / "archive"
     put(archive / "Miller.png", encode(picture(), "png"))
-    (tmp_path / "key").write_bytes(KEY)
-    options = {"id_key": tmp_path / "key", "hide_paths": True, "model": tiny_bundle}
+    options = {"id_key": KEY, "hide_paths": True, "model": tiny_bundle}
     rows = scanned(archive, tmp_path, **options)
     bundle = load_bundle(tiny_bundle)
     without = pictures_section(rows, archive, bundle)
