@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from report_rows import made_up, made_up_of_three
+from picture_rows import made_up, made_up_of_three
 
 from batchscan.report.picture_choice import MOST_PICTURES, PER_SHEET, choose
 from batchscan.report.rows import Rows

@@ -16,8 +16,8 @@ import pytest
 from boxes import put, zipped
 from conftest import encode, picture
 from dicom_phantoms import deep_chest, file
+from picture_rows import paths_of, rows_of
 from PIL import Image
-from report_rows import paths_of, rows_of
 from s3_server import Bucket, s3_server
 from tiny_bundle import write_tiny_class_bundle
 

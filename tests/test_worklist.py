@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from report_rows import made_up, made_up_of_three
+from picture_rows import made_up, made_up_of_three
 
 from batchscan.errors import BatchscanError, UsageError
 from batchscan.report import worklist
