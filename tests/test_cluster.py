@@ -257,7 +257,7 @@ def test_straggler(
     with scene.start() as command:
         assert command.ends() == 0, command.stderr
     assert (plant / "gate.stuck.jpeg.taken").exists()
-    assert not any(seen_workers(node) for node in nodes)
+    wait_until(lambda: not any(map(seen_workers, nodes)), "the end of the stuck worker")
     out = tmp_path / "calm.parquet"
     batchscan.scan(scene.archive, out, model=tiny_bundle, workers=0)
     assert rows(scene.out) == rows(out)
