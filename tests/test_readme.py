@@ -13,7 +13,6 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from batchscan.phantom import draw_archive
@@ -112,22 +111,18 @@ def test_install_commands_are_understood(command: str) -> None:
 
 
 LOCAL = [c for c in commands("batchscan") + commands("eval") if "--address" not in c]
-FOOTER, NEW_KEY, FIND = commands("python3")
 
 
 @pytest.mark.timeout(1200)  # It runs every command, training included.
 def test_batchscan_commands_in_their_order(sandbox: Path) -> None:
     """Every batchscan command of the README works, one after the other as they stand there."""
     assert len(LOCAL) >= 10
-    run(NEW_KEY, sandbox)
     for command in LOCAL:
         run(command, sandbox)
     assert (sandbox / "results.metrics.parquet").exists()
     assert (sandbox / "model" / "card.json").exists()
-    assert '"digest"' in run(FOOTER, sandbox).stdout
-    hidden = pq.read_table(sandbox / "hidden.parquet")["path"][0].as_py()
-    found = run(FIND.replace("PSEUDONYM", hidden), sandbox).stdout.split()
-    assert [Path(name).is_relative_to(sandbox / "archive") for name in found] == [True]
+    for command in commands("python3"):
+        assert '"digest"' in run(command, sandbox).stdout
 
 
 def test_python_example(sandbox: Path) -> None:
