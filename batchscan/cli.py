@@ -77,10 +77,6 @@ def main() -> None:
 @click.option("--runtime", default="onnx", show_default=True, help="onnx or tensorflow.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only such files (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No such files (repeatable).")
-@click.option(
-    "--id-key", type=_FOLDER, help="A file with a secret key, for pseudonyms of patients."
-)
-@click.option("--hide-paths", is_flag=True, help="Put a pseudonym in place of each path, too.")
 @click.option("--score-all", is_flag=True, help="Also score what is no frontal chest X-ray.")
 @click.option(
     "--max-bytes",
@@ -110,7 +106,7 @@ def main() -> None:
     help="More failed images end with exit code 3.  [default: only when every image failed]",
 )
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
-def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
+def run(max_failures: str | None, **options: Any) -> None:
     """Score every X-ray image below ARCHIVE and write one Parquet file.
 
     Run the same command again to resume after an interruption, or to take in what is new or
@@ -126,14 +122,9 @@ def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
     """
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
-    from batchscan.pseudonym import read_key
     from batchscan.report import render_summary
 
-    config = ScanConfig(
-        max_failures=FailureLimit(max_failures),
-        id_key=None if id_key is None else read_key(id_key),
-        **options,
-    )
+    config = ScanConfig(max_failures=FailureLimit(max_failures), **options)
     with as_interrupted(_resume_hint(config.out, config.fresh)):
         summary = scan_job().scan(config, open_progress())
     click.echo(render_summary(summary))

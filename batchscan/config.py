@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from batchscan.archive import Selection, check_archive, display_path
 from batchscan.errors import UsageError
 from batchscan.model import RUNTIMES
-from batchscan.pseudonym import key_check
 from batchscan.rules import DEFAULT_RULES, Rules
 
 DEFAULT_SHARD_SIZE = 256
-
-_NAMES = ("archive", "out", "labels", "model", "include", "exclude")
-"""Options that names of patients may stand in, too."""
 _DAY = 86_400
 
 
@@ -60,9 +56,8 @@ class ScanConfig:
     `model` is a bundle's folder (None: the one in the package), `threshold` a probability (None:
     the bundle's; with more than two classes there is none), `workers` their number (None: what the
     machines have; 0: score in this process, without Ray), `address` a Ray cluster (None: a Ray of
-    our own on this machine). `score_all` also scores what would be skipped. `id_key` is a secret of
-    at least 16 bytes that makes pseudonyms of patients, and with `hide_paths` also of paths. The
-    limits are those of `batchscan.rules.Rules`.
+    our own on this machine). `score_all` also scores what would be skipped. The limits are those
+    of `batchscan.rules.Rules`.
     """
 
     archive: Path
@@ -78,8 +73,6 @@ class ScanConfig:
     exclude: tuple[str, ...] = ()
     fresh: bool = False
     score_all: bool = False
-    id_key: bytes | None = field(default=None, repr=False)
-    hide_paths: bool = False
     max_bytes: int = DEFAULT_RULES.max_bytes
     max_pixels: int = DEFAULT_RULES.max_pixels
     decode_seconds: float = DEFAULT_RULES.decode_seconds
@@ -92,18 +85,8 @@ class ScanConfig:
             raise UsageError(f"--runtime {self.runtime}: expected one of {', '.join(RUNTIMES)}")
         if self.workers == 0 and self.address:
             raise UsageError("--workers 0 scores without Ray, so it cannot go with --address")
-        if self.hide_paths and self.id_key is None:
-            raise UsageError("--hide-paths needs a key for what takes the paths' place: --id-key")
         check_archive(self.archive)
         _check_output(self.out)
-
-    @property
-    def pseudonyms(self) -> str:
-        """What stands for names in the result, and by which key: the same for all its rows."""
-        if self.id_key is None:
-            return "none"
-        what = "patients and paths" if self.hide_paths else "patients"
-        return f"{what}, key {key_check(self.id_key)}"
 
     @property
     def rules(self) -> Rules:
@@ -113,8 +96,6 @@ class ScanConfig:
             max_pixels=self.max_pixels,
             decode_seconds=self.decode_seconds,
             score_all=self.score_all,
-            id_key=self.id_key,
-            hide_paths=self.hide_paths,
         )
 
     @property
@@ -125,9 +106,7 @@ class ScanConfig:
     def options(self) -> dict[str, Any]:
         """Return the options in JSON's types, for the record in the result."""
         options = asdict(self) | {"max_failures": self.max_failures.text}
-        del options["verbose"], options["id_key"]
-        if self.hide_paths:
-            options |= dict.fromkeys(_NAMES, "hidden")
+        del options["verbose"]
         return {
             name: display_path(str(value)) if isinstance(value, Path) else value
             for name, value in options.items()

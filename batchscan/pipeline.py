@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batchscan.archive import (
     ListingNotes,
@@ -30,7 +29,6 @@ from batchscan.bundle import Bundle
 from batchscan.config import ScanConfig
 from batchscan.container import close_containers
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
-from batchscan.hidden_paths import hide_paths, recognise
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
@@ -50,10 +48,8 @@ from batchscan.provenance import (
     refuse_difference,
     software_record,
 )
-from batchscan.pseudonym import path_hmac
 from batchscan.results import (
     Counts,
-    Source,
     part_name,
     part_sources,
     read_footer,
@@ -174,8 +170,6 @@ class _Scan:
         self._tally = _Tally(progress, self._plan)
         self._counts = Counts()
         self._retried = TRANSIENT
-        self._hiding = config.id_key if config.hide_paths else None
-        self._unrecognised: list[pa.Table] = []
 
     def run(self, dispatch: Dispatch) -> ScanSummary:
         state = self._begin()
@@ -195,9 +189,7 @@ class _Scan:
 
     def _begin(self) -> RunState:
         """Refuse what does not belong together, then record the start."""
-        identity = Identity(
-            self._archive_name(), self._bundle.digest, PREPROCESSING, self._config.pseudonyms
-        )
+        identity = Identity(display_path(self._root), self._bundle.digest, PREPROCESSING)
         earlier = self._workspace.state()
         replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
         if self._workspace.out.exists():
@@ -214,10 +206,6 @@ class _Scan:
         after = earlier.generation if earlier else 0
         limits = self._config.rules.limits()
         return self._workspace.begin(identity, replaces_result=replaces, after=after, limits=limits)
-
-    def _archive_name(self) -> str:
-        path = display_path(self._root)
-        return path if self._hiding is None else path_hmac(self._hiding, path)
 
     def _compare_limits(self, earlier: Any) -> None:
         """Where rows were made under other limits, or nobody knows which, what hit them may pass.
@@ -252,6 +240,11 @@ class _Scan:
         dispatch(job, model, chain([first], shards), self._tally)
 
     def _shards(self, state: RunState) -> Iterator[Shard]:
+        sources = part_sources(self._workspace.folder)
+        if self._workspace.out.exists() and not state.replaces_result:
+            sources += result_sources(self._workspace.out, self._part_schema)
+        earlier = sweep(sources, self._part_schema)
+        finished = FinishedRows(earlier, self._keep(state), self._notes, self._plan, self._retried)
         names = list_images(
             Path(self._root),
             self._notes,
@@ -259,16 +252,6 @@ class _Scan:
             skip=frozenset([str(self._workspace.folder)]),
             rules=self._config.rules,
         )
-        sources = part_sources(self._workspace.folder)
-        if self._workspace.out.exists() and not state.replaces_result:
-            if self._hiding is None:
-                sources += result_sources(self._workspace.out, self._part_schema)
-            else:
-                known = list(names)
-                sources += self._recognised(known, self._hiding)
-                names = iter(known)
-        earlier = sweep(sources, self._part_schema)
-        finished = FinishedRows(earlier, self._keep(state), self._notes, self._plan, self._retried)
         return plan_shards(
             names,
             finished,
@@ -277,20 +260,6 @@ class _Scan:
             shard_size=self._config.shard_size,
             rules=self._config.rules,
         )
-
-    def _recognised(self, names: list[str], key: bytes) -> list[Source]:
-        """Return the rows of an earlier result with hidden paths whose files are still there.
-
-        Where a folder could not be read, nobody knows which of the others are gone: they stay.
-        """
-        rows = pq.read_table(self._workspace.out, columns=self._part_schema.names)
-        known, others = recognise(rows.cast(self._part_schema), names, key)
-        if self._notes.unreadable_folders:
-            self._unrecognised.append(others)
-            self._plan.kept += others.num_rows
-        else:
-            self._plan.dropped += others.num_rows
-        return [Source(known["path"][0].as_py(), 0, lambda: known)] if known.num_rows else []
 
     def _keep(self, state: RunState) -> Callable[[pa.Table], None]:
         """Carry rows of earlier runs into this one, as parts of their own."""
@@ -319,12 +288,7 @@ class _Scan:
             for column in self._labels.extra_fields:
                 schema = schema.append(column)
         parts = part_sources(self._workspace.folder, only=state.generation)
-        tables: Iterator[pa.Table] = (
-            self._derive(table, schema) for table in sweep(parts, self._part_schema)
-        )
-        if self._hiding is not None:
-            stay = (self._derive(table, schema) for table in self._unrecognised)
-            tables = hide_paths(tables, self._hiding, stay)
+        tables = (self._derive(table, schema) for table in sweep(parts, self._part_schema))
         write_result(
             self._workspace.out,
             self._workspace.scratch,
@@ -362,8 +326,7 @@ class _Scan:
             )
         return software_record(self._bundle) | {
             "threshold": self._threshold,
-            "archive": self._archive_name(),
-            "pseudonyms": self._config.pseudonyms,
+            "archive": display_path(self._root),
             "options": self._config.options(),
             "host": host_facts() | {"providers": sorted(self._tally.providers)},
             "started": state.started,
@@ -396,7 +359,6 @@ class _Scan:
             unmatched_labels=self._lookup.unmatched() if self._lookup else (0, ()),
             classes=self._bundle.classes,
             metrics=metrics,
-            hide_names=self._config.hide_paths,
             too_many_failures=not self._config.max_failures.allows(
                 self._counts.failed.total(), self._counts.found
             ),

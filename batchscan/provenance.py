@@ -55,21 +55,12 @@ def identity_of(footer: dict[str, Any]) -> Identity:
     """Return whose scores a result holds."""
     model = footer.get("model", {})
     return Identity(
-        str(footer.get("archive")),
-        str(model.get("digest")),
-        str(footer.get("preprocessing")),
-        str(footer.get("pseudonyms", "none")),
+        str(footer.get("archive")), str(model.get("digest")), str(footer.get("preprocessing"))
     )
 
 
 def refuse_difference(place: Path, found: Identity, wanted: Identity) -> None:
     """Raise `UsageError` unless rows of both can stand in one result."""
-    if found.pseudonyms != wanted.pseudonyms:
-        raise UsageError(
-            f"{place} holds rows with other pseudonyms ({found.pseudonyms}; now "
-            f"{wanted.pseudonyms}): give the same --id-key and --hide-paths, choose another --out, "
-            "or score everything anew with --fresh"
-        )
     for what, old, new in (
         ("model", found.model[:16], wanted.model[:16]),
         ("preprocessing", found.preprocessing, wanted.preprocessing),

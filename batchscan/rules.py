@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from batchscan.container_limits import DEFAULT_CONTAINER_LIMITS, ContainerLimits
 
@@ -15,7 +15,6 @@ class Rules:
     `max_pixels` are not decoded: the default is ten times the largest detector in use. One that
     takes longer than `decode_seconds` to read and decode is given up. `score_all` scores what would
     be skipped, where it can be. `id_key` makes `patient_id_hmac`; None leaves that empty.
-    With `hide_paths`, no message may name a file.
     `containers` limits what is read of zip and tar files.
     """
 
@@ -23,8 +22,7 @@ class Rules:
     max_pixels: int = 200_000_000
     decode_seconds: float = 60.0
     score_all: bool = False
-    id_key: bytes | None = field(default=None, repr=False)
-    hide_paths: bool = False
+    id_key: bytes | None = None
     containers: ContainerLimits = DEFAULT_CONTAINER_LIMITS
 
     def limits(self) -> dict[str, float]:

@@ -112,8 +112,7 @@ class ShardWorker:
         mapping = self._pool.map if self._pool else map
         note = None if self._alone else note_file(self._job, shard)
         with Desk(shard.images, note) as desk:
-            hidden = self._job.rules.hide_paths
-            end = partial(_end_run, hidden) if self._alone else partial(_end_worker, desk)
+            end = _end_run if self._alone else partial(_end_worker, desk)
             with Watchdog(desk, self._job.rules.decode_seconds, end, note):
                 yield from mapping(desk.noting(load), names)
 
@@ -172,12 +171,11 @@ def _end_worker(desk: Desk, work: Work) -> None:
     os._exit(1)
 
 
-def _end_run(hidden: bool, work: Work) -> None:
+def _end_run(work: Work) -> None:
     """There is no other process that could go on without this image."""
-    name = "an image" if hidden else one_line(display_path(work.name))
     below_the_bar = "\n" if sys.stderr.isatty() else ""
     print(
-        f"{below_the_bar}batchscan: error: {name}: reading and "
+        f"{below_the_bar}batchscan: error: {one_line(display_path(work.name))}: reading and "
         "decoding takes longer than --decode-seconds allows, and --workers 0 cannot go on without "
         "this process; run the same command with --workers 1 or more: the image becomes a row, the "
         "others are scored",

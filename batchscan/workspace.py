@@ -34,7 +34,6 @@ class Identity:
     archive: str
     model: str
     preprocessing: str
-    pseudonyms: str = "none"
 
 
 @dataclass(frozen=True)
