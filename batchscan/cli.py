@@ -394,10 +394,18 @@ def _say_interrupted(number: int) -> None:
 
 def _say(text: str, arguments: list[str]) -> None:
     if "--verbose" in arguments and _HIDE_PATHS in arguments:
-        traceback.print_tb(sys.exc_info()[2])  # Where it happened; the texts may hold paths.
+        _print_places(sys.exception())
     elif "--verbose" in arguments:
         traceback.print_exc()
     click.echo(f"batchscan: error: {one_line(text)}", err=True)
+
+
+def _print_places(error: BaseException | None) -> None:
+    """Print where an error came from, and its kind; the texts may hold what must be hidden."""
+    while error is not None:
+        traceback.print_tb(error.__traceback__)
+        click.echo(type(error).__name__, err=True)
+        error = error.__cause__ or error.__context__
 
 
 def _resume_hint(out: Path, fresh: bool) -> Callable[[int], None]:

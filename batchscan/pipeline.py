@@ -115,10 +115,12 @@ def run_scan(
             scan = _Scan(config, bundle, threshold, labels, workspace, progress or Progress())
             return scan.run(dispatch)
     except OSError as error:
-        where = config.out if config.hide_paths else error.filename or config.out
+        where, why = error.filename or config.out, error.strerror or str(error)
+        if config.hide_paths:  # Nobody knows whose name that is.
+            where, why = config.out, error.strerror or type(error).__name__
         raise BatchscanError(
-            f"{where}: results cannot be written ({error.strerror or error})"
-            "; make room there, then run the same command again: what is finished is kept"
+            f"{where}: results cannot be written ({why}); make room there, then run the same "
+            "command again: what is finished is kept"
         ) from error
 
 
