@@ -251,18 +251,19 @@ def test_interrupted_on_ray(tmp_path: Path, named: Path, tiny_bundle: Path) -> N
     out, work = tmp_path / "results.parquet", tmp_path / "results.parquet.work"
     with running(*command, env=plant) as first:
         first.wait_for(lambda: len(parts(out)) >= 10, "parts")
-        assert (work / "run.json").exists()
-        assert leaks(work) == []
         first.process.send_signal(signal.SIGTERM)
         assert first.ends() == 143
+        first.all_gone()
+        assert (work / "run.json").exists()
         assert leaks(work) == []
         # Ray's own lines of --verbose name the program's folders, none of the archive's.
-        assert leaks(first.stdout, first.stderr) == []
+        printed = first.stdout + first.stderr
     (tmp_path / "plant" / "gate").touch()
     done = run(*command, env=plant)
     assert done.returncode == 0, done.stderr
-    assert "a worker died" in done.stderr
-    assert leaks(out, tmp_path / "results.metrics.parquet", done.stdout, done.stderr) == []
+    printed += done.stdout + done.stderr
+    assert "a worker died" in printed
+    assert leaks(out, tmp_path / "results.metrics.parquet", printed) == []
     found = table_rows(tmp_path)
     assert found[path_column("killer-quixote.jpeg", RULES)]["failure"] == "decoder_crash"
     gated = found[path_column("NORMAL/gated-panza.jpeg", RULES)]
