@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import dicom_phantoms
 import pyarrow.parquet as pq
 import pytest
 from boxes import packed, zipped
@@ -431,6 +432,20 @@ def test_key_without_hidden_paths(tmp_path: Path, archive: Path, tiny_bundle: Pa
     footer = json.loads(pq.read_schema(tmp_path / "results.parquet").metadata[b"batchscan"])
     assert footer["id_key_check"] == key_check(KEY)
     assert footer["archive"] == str(archive)
+
+
+def test_patients(tmp_path: Path, tiny_bundle: Path) -> None:
+    """Images of one patient have one pseudonym, of DICOM files that say whose they are."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for name, patient in {"1": "Panza", "2": "Panza", "3": "Quixote", "4": ""}.items():
+        (archive / name).write_bytes(dicom_phantoms.file(dicom_phantoms.chest(), PatientID=patient))
+    (archive / "5.jpeg").write_bytes(jpeg(1))
+    scan(tmp_path, archive, tiny_bundle, hide_paths=False)
+    panza, quixote = (patient_hmac(KEY, name) for name in ("Panza", "Quixote"))
+    found = [row["patient_id_hmac"] for row in table_rows(tmp_path).values()]
+    assert found == [panza, panza, quixote, None, None]
+    assert leaks(tmp_path / "results.parquet") == []
 
 
 # --- labels --------------------------------------------------------------------------------------
