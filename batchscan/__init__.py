@@ -28,9 +28,10 @@ def scan(
 
     `options` are the fields of `batchscan.config.ScanConfig`: `model`, `labels`, `threshold`,
     `workers`, `address`, `shard_size`, `runtime`, `include`, `exclude`, `score_all`, `max_bytes`,
-    `max_pixels`, `decode_seconds`, `fresh`. A Ray that the caller has started (`ray.init`) is used,
-    and left running; `progress` shows a bar or log lines. With `workers=0`, an image that takes
-    longer than `decode_seconds` ends the process: nothing else can stop a decoder.
+    `max_pixels`, `decode_seconds`, `id_key`, `hide_paths`, `fresh`. A Ray that the caller has
+    started (`ray.init`) is used, and left running; `progress` shows a bar or log lines. With
+    `workers=0`, an image that takes longer than `decode_seconds` ends the process: nothing else can
+    stop a decoder.
 
     Raises an error of `batchscan.errors`. Failed images are no error here: they are rows, counted
     in the summary, whose `too_many_failures` says whether `max_failures` was exceeded.
@@ -38,7 +39,7 @@ def scan(
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
 
-    for name in ("model", "labels"):
+    for name in ("model", "labels", "id_key"):
         if options.get(name) is not None:
             options[name] = Path(options[name])
     for name in ("include", "exclude"):

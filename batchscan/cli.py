@@ -25,6 +25,7 @@ from batchscan.text import one_line
 from batchscan.version import VERSION
 
 _FOLDER = click.Path(path_type=Path)
+_HIDE_PATHS = "--hide-paths"
 
 EXIT_CODES = """\b
 Exit codes:
@@ -99,6 +100,8 @@ def main() -> None:
     show_default=True,
     help="Images that take longer to read and decode are given up.",
 )
+@click.option("--id-key", type=_FOLDER, help="File with a secret: fills patient_id_hmac.")
+@click.option(_HIDE_PATHS, is_flag=True, help="Pseudonyms in place of paths; needs --id-key.")
 @click.option("--fresh", is_flag=True, help="Forget earlier results and score everything anew.")
 @click.option(
     "--max-failures",
@@ -140,8 +143,9 @@ def run(max_failures: str | None, **options: Any) -> None:
 @main.command()
 @click.argument("results", type=_FOLDER)
 @click.option("--labels", type=_FOLDER, help="CSV or Parquet with columns path and label.")
+@click.option("--id-key", type=_FOLDER, help="The key of a result with hidden paths, for --labels.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
-def metrics(results: Path, labels: Path | None, **_verbose: bool) -> None:
+def metrics(results: Path, labels: Path | None, id_key: Path | None, **_verbose: bool) -> None:
     """Compute metrics of RESULTS, from its labels or from --labels.
 
     Prints a table and writes it beside RESULTS, as results.metrics.parquet.
@@ -154,7 +158,7 @@ def metrics(results: Path, labels: Path | None, **_verbose: bool) -> None:
     from batchscan.audit import measure_result
     from batchscan.metrics_table import render_metrics
 
-    report, path = measure_result(results, labels)
+    report, path = measure_result(results, labels, id_key)
     click.echo(render_metrics(report))
     click.echo(f"\n  metrics    {path}")
 
@@ -347,7 +351,6 @@ def _provide_streams() -> None:
 
 
 def _exit_code(arguments: list[str]) -> int:
-    verbose = "--verbose" in arguments
     try:
         with as_interrupted(_say_interrupted):
             code = main.main(arguments, prog_name="batchscan", standalone_mode=False)
@@ -359,24 +362,29 @@ def _exit_code(arguments: list[str]) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "batchscan"
         text = " ".join(error.format_message().split()).rstrip(".")
-        _say(f"{text}; see {command} --help", verbose)
+        _say(f"{text}; see {command} --help", arguments)
         return error.exit_code
     except Interrupted as error:
         return error.exit_code
     except BatchscanError as error:
-        _say(str(error), verbose)
+        _say(str(error), arguments)
         return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # Whoever read the output has gone; Python would complain at exit.
         return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _say(f"{where}{error.strerror or error}", verbose)
-        return 1
     except Exception as error:
-        kind = type(error).__name__
-        _say(f"unexpected {kind}: {error}; run again with --verbose for the traceback", verbose)
+        _say(_unexpected(error, hide=_HIDE_PATHS in arguments), arguments)
         return 1
+
+
+def _unexpected(error: Exception, *, hide: bool) -> str:
+    """Describe an error that nobody has thought of; its text, and a file's name, may be hidden."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename and not hide else ""
+        text = error.strerror or (type(error).__name__ if hide else str(error))
+        return f"{where}{text}"
+    text = "" if hide else f": {error}"
+    return f"unexpected {type(error).__name__}{text}; run again with --verbose for the traceback"
 
 
 def _say_interrupted(number: int) -> None:
@@ -384,10 +392,20 @@ def _say_interrupted(number: int) -> None:
     click.echo(f"batchscan: interrupted by {name}; run the same command again", err=True)
 
 
-def _say(text: str, verbose: bool) -> None:
-    if verbose:
+def _say(text: str, arguments: list[str]) -> None:
+    if "--verbose" in arguments and _HIDE_PATHS in arguments:
+        _print_places(sys.exception())
+    elif "--verbose" in arguments:
         traceback.print_exc()
     click.echo(f"batchscan: error: {one_line(text)}", err=True)
+
+
+def _print_places(error: BaseException | None) -> None:
+    """Print where an error came from, and its kind; the texts may hold what must be hidden."""
+    while error is not None:
+        traceback.print_tb(error.__traceback__)
+        click.echo(type(error).__name__, err=True)
+        error = error.__cause__ or error.__context__
 
 
 def _resume_hint(out: Path, fresh: bool) -> Callable[[int], None]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from batchscan.archive import Selection, check_archive, display_path
 from batchscan.errors import UsageError
 from batchscan.model import RUNTIMES
+from batchscan.pseudonym import path_column, read_key
 from batchscan.rules import DEFAULT_RULES, Rules
 
 DEFAULT_SHARD_SIZE = 256
@@ -57,7 +59,8 @@ class ScanConfig:
     the bundle's; with more than two classes there is none), `workers` their number (None: what the
     machines have; 0: score in this process, without Ray), `address` a Ray cluster (None: a Ray of
     our own on this machine). `score_all` also scores what would be skipped. The limits are those
-    of `batchscan.rules.Rules`.
+    of `batchscan.rules.Rules`. `id_key` is the file with the secret for pseudonyms of patients, and
+    with `hide_paths` of paths.
     """
 
     archive: Path
@@ -76,6 +79,8 @@ class ScanConfig:
     max_bytes: int = DEFAULT_RULES.max_bytes
     max_pixels: int = DEFAULT_RULES.max_pixels
     decode_seconds: float = DEFAULT_RULES.decode_seconds
+    id_key: Path | None = None
+    hide_paths: bool = False
     max_failures: FailureLimit = FailureLimit()
     verbose: bool = False
 
@@ -85,8 +90,15 @@ class ScanConfig:
             raise UsageError(f"--runtime {self.runtime}: expected one of {', '.join(RUNTIMES)}")
         if self.workers == 0 and self.address:
             raise UsageError("--workers 0 scores without Ray, so it cannot go with --address")
+        if self.key is None and self.hide_paths:
+            raise UsageError("--hide-paths: expected --id-key FILE with it, found none; add it")
         check_archive(self.archive)
         _check_output(self.out)
+
+    @cached_property
+    def key(self) -> bytes | None:
+        """The secret itself: read once, and no field, so that nothing shows or stores it."""
+        return None if self.id_key is None else read_key(self.id_key)
 
     @property
     def rules(self) -> Rules:
@@ -96,6 +108,8 @@ class ScanConfig:
             max_pixels=self.max_pixels,
             decode_seconds=self.decode_seconds,
             score_all=self.score_all,
+            id_key=self.key,
+            hide_paths=self.hide_paths,
         )
 
     @property
@@ -104,11 +118,20 @@ class ScanConfig:
         return Selection(self.include, self.exclude)
 
     def options(self) -> dict[str, Any]:
-        """Return the options in JSON's types, for the record in the result."""
+        """Return the options in JSON's types, for the record in the result.
+
+        Of the key it is told whether there was one. With `hide_paths`, pseudonyms stand for paths
+        and patterns.
+        """
+        rules = self.rules
         options = asdict(self) | {"max_failures": self.max_failures.text}
         del options["verbose"]
+        options["id_key"] = self.id_key is not None
+        if self.hide_paths:
+            for name in ("include", "exclude"):
+                options[name] = tuple(path_column(pattern, rules) for pattern in options[name])
         return {
-            name: display_path(str(value)) if isinstance(value, Path) else value
+            name: path_column(str(value), rules) if isinstance(value, Path) else value
             for name, value in options.items()
         }
 

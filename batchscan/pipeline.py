@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -19,16 +19,17 @@ from typing import Any
 import pyarrow as pa
 
 from batchscan.archive import (
+    FileState,
     ListingNotes,
     Selection,
     archive_name,
-    display_path,
     list_images,
 )
 from batchscan.bundle import Bundle
 from batchscan.config import ScanConfig
 from batchscan.container import close_containers
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
+from batchscan.hidden_listing import HiddenListing, hidden_notes
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
@@ -40,7 +41,7 @@ from batchscan.metrics import (
 )
 from batchscan.observer import Observer, Progress, ShardReport, WorkerFacts
 from batchscan.outcomes import predictions
-from batchscan.plan import FinishedRows, PlanCounts, plan_shards
+from batchscan.plan import FinishedRows, Order, PlanCounts, plan_shards
 from batchscan.provenance import (
     host_facts,
     identity_of,
@@ -48,6 +49,7 @@ from batchscan.provenance import (
     refuse_difference,
     software_record,
 )
+from batchscan.pseudonym import key_check, path_column, shown_path
 from batchscan.results import (
     Counts,
     part_name,
@@ -113,9 +115,12 @@ def run_scan(
             scan = _Scan(config, bundle, threshold, labels, workspace, progress or Progress())
             return scan.run(dispatch)
     except OSError as error:
+        where, why = error.filename or config.out, error.strerror or str(error)
+        if config.hide_paths:  # Nobody knows whose name that is.
+            where, why = config.out, error.strerror or type(error).__name__
         raise BatchscanError(
-            f"{error.filename or config.out}: results cannot be written ({error.strerror or error})"
-            "; make room there, then run the same command again: what is finished is kept"
+            f"{where}: results cannot be written ({why}); make room there, then run the same "
+            "command again: what is finished is kept"
         ) from error
 
 
@@ -140,7 +145,14 @@ def _threshold(config: ScanConfig, bundle: Bundle) -> float | None:
 def _read_labels(config: ScanConfig, bundle: Bundle) -> LabelTable | None:
     if config.labels is None:
         return None
-    return read_labels(config.labels, bundle.classes, archive_root=config.archive)
+    labels = read_labels(
+        config.labels,
+        bundle.classes,
+        archive_root=config.archive,
+        quote=not config.hide_paths,
+    )
+    rules = config.rules
+    return labels.with_paths(lambda path: shown_path(path, rules)) if config.hide_paths else labels
 
 
 class _Scan:
@@ -162,6 +174,7 @@ class _Scan:
         self._workspace = workspace
         self._progress = progress
         self._root = os.path.realpath(config.archive)
+        self._hidden: HiddenListing | None = None
         self._threshold = threshold
         self._part_schema = score_schema(bundle.classes)
         self._clock = time.monotonic()
@@ -189,7 +202,14 @@ class _Scan:
 
     def _begin(self) -> RunState:
         """Refuse what does not belong together, then record the start."""
-        identity = Identity(display_path(self._root), self._bundle.digest, PREPROCESSING)
+        rules = self._config.rules
+        identity = Identity(
+            path_column(self._root, rules),
+            self._bundle.digest,
+            PREPROCESSING,
+            key_check(rules.id_key),
+            rules.hide_paths,
+        )
         earlier = self._workspace.state()
         replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
         if self._workspace.out.exists():
@@ -204,8 +224,9 @@ class _Scan:
             refuse_difference(self._workspace.folder, earlier.identity, identity)
             self._compare_limits(earlier.limits)
         after = earlier.generation if earlier else 0
-        limits = self._config.rules.limits()
-        return self._workspace.begin(identity, replaces_result=replaces, after=after, limits=limits)
+        return self._workspace.begin(
+            identity, replaces_result=replaces, after=after, limits=rules.limits()
+        )
 
     def _compare_limits(self, earlier: Any) -> None:
         """Where rows were made under other limits, or nobody knows which, what hit them may pass.
@@ -243,14 +264,15 @@ class _Scan:
         sources = part_sources(self._workspace.folder)
         if self._workspace.out.exists() and not state.replaces_result:
             sources += result_sources(self._workspace.out, self._part_schema)
-        earlier = sweep(sources, self._part_schema)
-        finished = FinishedRows(earlier, self._keep(state), self._notes, self._plan, self._retried)
-        names = list_images(
-            Path(self._root),
+        names, order, told = self._listed()
+        finished = FinishedRows(
+            sweep(sources, self._part_schema),
+            self._keep(state),
             self._notes,
-            selection=self._config.selection,
-            skip=frozenset([str(self._workspace.folder)]),
+            self._plan,
+            self._retried,
             rules=self._config.rules,
+            told=told,
         )
         return plan_shards(
             names,
@@ -259,7 +281,25 @@ class _Scan:
             root=self._root,
             shard_size=self._config.shard_size,
             rules=self._config.rules,
+            order=order,
         )
+
+    def _listed(self) -> tuple[Iterator[str], Order | None, Mapping[str, FileState | None]]:
+        """List the images in the order of the result's paths: as they come, or all if hidden.
+
+        With them: the order to score them in, and the states that the listing has told.
+        """
+        names = list_images(
+            Path(self._root),
+            self._notes,
+            selection=self._config.selection,
+            skip=frozenset([str(self._workspace.folder)]),
+            rules=self._config.rules,
+        )
+        if not self._config.hide_paths:
+            return names, None, {}
+        self._hidden = HiddenListing(self._root, names, self._config.rules)
+        return iter(self._hidden), self._hidden.containers_last, self._hidden.told
 
     def _keep(self, state: RunState) -> Callable[[pa.Table], None]:
         """Carry rows of earlier runs into this one, as parts of their own."""
@@ -310,6 +350,8 @@ class _Scan:
     def _label_columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
         paths = table["path"].combine_chunks()
         if self._lookup is None:
+            if self._hidden is not None:
+                paths = pa.array(map(self._hidden.shown, paths.to_pylist()), pa.string())
             return {
                 "label": folder_labels(paths, self._bundle.classes, archive_name(Path(self._root)))
             }
@@ -326,8 +368,9 @@ class _Scan:
             )
         return software_record(self._bundle) | {
             "threshold": self._threshold,
-            "archive": display_path(self._root),
+            "archive": path_column(self._root, self._config.rules),
             "options": self._config.options(),
+            "id_key_check": key_check(self._config.key),
             "host": host_facts() | {"providers": sorted(self._tally.providers)},
             "started": state.started,
             "finished": datetime.now(UTC).isoformat(),
@@ -345,6 +388,7 @@ class _Scan:
         return report
 
     def _summarise(self, metrics: MetricsReport | None) -> ScanSummary:
+        rules = self._config.rules
         return ScanSummary(
             out=self._config.out,
             metrics_out=metrics_path(self._config.out) if metrics else None,
@@ -355,7 +399,7 @@ class _Scan:
             unchanged=self._plan.kept,
             dropped=self._plan.dropped,
             seconds=time.monotonic() - self._clock,
-            notes=self._notes,
+            notes=hidden_notes(self._notes, rules) if rules.hide_paths else self._notes,
             unmatched_labels=self._lookup.unmatched() if self._lookup else (0, ()),
             classes=self._bundle.classes,
             metrics=metrics,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batchscan.container_limits import DEFAULT_CONTAINER_LIMITS, ContainerLimits
 
@@ -14,7 +14,8 @@ class Rules:
     Files of more than `max_bytes` are not read: no X-ray comes near a gibibyte. Images of more than
     `max_pixels` are not decoded: the default is ten times the largest detector in use. One that
     takes longer than `decode_seconds` to read and decode is given up. `score_all` scores what would
-    be skipped, where it can be. `id_key` makes `patient_id_hmac`; None leaves that empty.
+    be skipped, where it can be. `id_key` is a secret, and makes `patient_id_hmac`; None leaves
+    that empty. `hide_paths` has paths replaced by pseudonyms, too (`batchscan.pseudonym`).
     `containers` limits what is read of zip and tar files.
     """
 
@@ -22,7 +23,8 @@ class Rules:
     max_pixels: int = 200_000_000
     decode_seconds: float = 60.0
     score_all: bool = False
-    id_key: bytes | None = None
+    id_key: bytes | None = field(default=None, repr=False)
+    hide_paths: bool = False
     containers: ContainerLimits = DEFAULT_CONTAINER_LIMITS
 
     def limits(self) -> dict[str, float]:

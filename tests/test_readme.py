@@ -48,6 +48,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = image.relative_to(folder / "archive").as_posix()
         labels.append(f"{path},{'PNEUMONIA' if 'pneumonia' in path.lower() else 'NORMAL'},a")
     (folder / "truth.csv").write_text("\n".join(labels))
+    (folder / "id.key").write_text("a secret key for these tests\n")
     return folder
 
 
@@ -121,8 +122,10 @@ def test_batchscan_commands_in_their_order(sandbox: Path) -> None:
         run(command, sandbox)
     assert (sandbox / "results.metrics.parquet").exists()
     assert (sandbox / "model" / "card.json").exists()
-    for command in commands("python3"):
-        assert '"digest"' in run(command, sandbox).stdout
+    printed = "".join(run(command, sandbox).stdout for command in commands("python3"))
+    assert '"digest"' in printed
+    assert re.search(r"^[0-9a-f]{64} .+\.jpeg$", printed, re.MULTILINE)
+    assert re.fullmatch(r"[0-9a-f]{64}\n", (sandbox / "id.key").read_text())
 
 
 def test_python_example(sandbox: Path) -> None:
