@@ -30,10 +30,10 @@ def scan(
 
     `options` are the fields of `batchscan.config.ScanConfig`: `model`, `labels`, `threshold`,
     `workers`, `workers_per_gpu`, `address`, `shard_size`, `runtime`, `include`, `exclude`,
-    `score_all`, `max_bytes`, `max_pixels`, `decode_seconds`, `fresh`. A Ray that the caller has
-    started (`ray.init`) is used, and left running; `progress` shows a bar or log lines. With
-    `workers=0`, an image that takes longer than `decode_seconds` ends the process: nothing else
-    can stop a decoder.
+    `score_all`, `max_bytes`, `max_pixels`, `decode_seconds`, `id_key`, `hide_paths`, `fresh`. A
+    Ray that the caller has started (`ray.init`) is used, and left running; `progress` shows a bar
+    or log lines. With `workers=0`, an image that takes longer than `decode_seconds` ends the
+    process: nothing else can stop a decoder.
 
     Raises an error of `batchscan.errors`. Failed images are no error here: they are rows, counted
     in the summary, whose `too_many_failures` says whether `max_failures` was exceeded.
@@ -42,8 +42,9 @@ def scan(
     from batchscan.location import location
     from batchscan.progress import open_progress
 
-    if options.get("model") is not None:
-        options["model"] = Path(options["model"])
+    for name in ("model", "id_key"):
+        if options.get(name) is not None:
+            options[name] = Path(options[name])
     if options.get("labels") is not None:
         options["labels"] = location(options["labels"])
     for name in ("include", "exclude"):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from batchscan.summary import ScanSummary
 
 _FOLDER = click.Path(path_type=Path)
+_HIDE_PATHS = "--hide-paths"
 
 
 class _Location(click.Path):
@@ -96,10 +97,6 @@ def main() -> None:
 @click.option("--runtime", default="onnx", show_default=True, help="onnx or tensorflow.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only such files (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No such files (repeatable).")
-@click.option(
-    "--id-key", type=_FOLDER, help="A file with a secret key, for pseudonyms of patients."
-)
-@click.option("--hide-paths", is_flag=True, help="Put a pseudonym in place of each path, too.")
 @click.option("--score-all", is_flag=True, help="Also score what is no frontal chest X-ray.")
 @click.option(
     "--max-bytes",
@@ -122,6 +119,8 @@ def main() -> None:
     show_default=True,
     help="Images that take longer to read and decode are given up.",
 )
+@click.option("--id-key", type=_FOLDER, help="File with a secret: fills patient_id_hmac.")
+@click.option(_HIDE_PATHS, is_flag=True, help="Pseudonyms in place of paths; needs --id-key.")
 @click.option("--fresh", is_flag=True, help="Forget earlier results and score everything anew.")
 @click.option(
     "--max-failures",
@@ -137,13 +136,7 @@ def main() -> None:
 )
 @click.option("--summary", type=_FOLDER, help="A JSON file for counts, rates and exit code.")
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
-def run(
-    max_failures: str | None,
-    id_key: Path | None,
-    log_format: str,
-    summary: Path | None,
-    **options: Any,
-) -> int:
+def run(max_failures: str | None, log_format: str, summary: Path | None, **options: Any) -> int:
     """Score every X-ray image below ARCHIVE and write one Parquet file.
 
     Run the same command again to resume after an interruption, or to take in what is new or
@@ -160,7 +153,6 @@ def run(
     """
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
-    from batchscan.pseudonym import read_key
     from batchscan.run_log import RunLog
     from batchscan.summary_text import render_summary
 
@@ -168,11 +160,7 @@ def run(
     log = RunLog(options["out"], fresh=options["fresh"], as_json=as_json, summary_file=summary)
     try:
         with log, as_interrupted(log.last_words):
-            config = ScanConfig(
-                max_failures=FailureLimit(max_failures),
-                id_key=None if id_key is None else read_key(id_key),
-                **options,
-            )
+            config = ScanConfig(max_failures=FailureLimit(max_failures), **options)
             log.summary = scan_job().scan(config, open_progress(log_format=log_format))
             click.echo(render_summary(log.summary))
             _refuse_failures(log.summary, max_failures)
@@ -214,8 +202,11 @@ def status(results: Location, as_json: bool, **_verbose: bool) -> None:
 @main.command()
 @click.argument("results", type=_LOCATION)
 @click.option("--labels", type=_LOCATION, help="CSV or Parquet with columns path and label.")
+@click.option("--id-key", type=_FOLDER, help="The key of a result with hidden paths, for --labels.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
-def metrics(results: Location, labels: Location | None, **_verbose: bool) -> None:
+def metrics(
+    results: Location, labels: Location | None, id_key: Path | None, **_verbose: bool
+) -> None:
     """Compute metrics of RESULTS, from its labels or from --labels.
 
     Prints a table and writes it beside RESULTS, as results.metrics.parquet.
@@ -228,7 +219,7 @@ def metrics(results: Location, labels: Location | None, **_verbose: bool) -> Non
     from batchscan.audit import measure_result
     from batchscan.metrics_table import render_metrics
 
-    report, path = measure_result(results, labels)
+    report, path = measure_result(results, labels, id_key)
     click.echo(render_metrics(report))
     click.echo(f"\n  metrics    {path}")
 
@@ -424,7 +415,6 @@ def _provide_streams() -> None:
 
 
 def _exit_code(arguments: list[str]) -> int:
-    verbose = "--verbose" in arguments
     try:
         with as_interrupted(_say_interrupted):
             code = main.main(arguments, prog_name="batchscan", standalone_mode=False)
@@ -436,24 +426,29 @@ def _exit_code(arguments: list[str]) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "batchscan"
         text = " ".join(error.format_message().split()).rstrip(".")
-        _say(f"{text}; see {command} --help", verbose)
+        _say(f"{text}; see {command} --help", arguments)
         return error.exit_code
     except Interrupted as error:
         return error.exit_code
     except BatchscanError as error:
-        _say(str(error), verbose)
+        _say(str(error), arguments)
         return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # Whoever read the output has gone; Python would complain at exit.
         return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _say(f"{where}{error.strerror or error}", verbose)
-        return 1
     except Exception as error:
-        kind = type(error).__name__
-        _say(f"unexpected {kind}: {error}; run again with --verbose for the traceback", verbose)
+        _say(_unexpected(error, hide=_HIDE_PATHS in arguments), arguments)
         return 1
+
+
+def _unexpected(error: Exception, *, hide: bool) -> str:
+    """Describe an error that nobody has thought of; its text, and a file's name, may be hidden."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename and not hide else ""
+        text = error.strerror or (type(error).__name__ if hide else str(error))
+        return f"{where}{text}"
+    text = "" if hide else f": {error}"
+    return f"unexpected {type(error).__name__}{text}; run again with --verbose for the traceback"
 
 
 def _say_interrupted(number: int) -> None:
@@ -461,7 +456,17 @@ def _say_interrupted(number: int) -> None:
     click.echo(f"batchscan: interrupted by {name}; run the same command again", err=True)
 
 
-def _say(text: str, verbose: bool) -> None:
-    if verbose:
+def _say(text: str, arguments: list[str]) -> None:
+    if "--verbose" in arguments and _HIDE_PATHS in arguments:
+        _print_places(sys.exception())
+    elif "--verbose" in arguments:
         traceback.print_exc()
     click.echo(f"batchscan: error: {one_line(text)}", err=True)
+
+
+def _print_places(error: BaseException | None) -> None:
+    """Print where an error came from, and its kind; the texts may hold what must be hidden."""
+    while error is not None:
+        traceback.print_tb(error.__traceback__)
+        click.echo(type(error).__name__, err=True)
+        error = error.__cause__ or error.__context__

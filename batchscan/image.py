@@ -20,7 +20,7 @@ from batchscan.flags import flags_of
 from batchscan.picture import Picture
 from batchscan.raster import read_raster
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.signature import SNIFF_BYTES, readable_formats, sniff
+from batchscan.signature import SNIFF_BYTES, foreign_content, readable_formats, sniff
 
 PREPROCESSING = "grey-draft-box-bilinear/1"
 """Names the way from bytes to pixels, in bundles and results; changes whenever the pixels do."""
@@ -103,8 +103,7 @@ def _checked_format(data: bytes) -> str:
     if format is None:
         raise ImageFailure(
             "not_an_image",
-            f"expected an image ({readable_formats()}), found a file that begins with "
-            f"{data[:8].hex(' ')}",
+            f"expected an image ({readable_formats()}), found {foreign_content(data)}",
         )
     return format
 

@@ -30,12 +30,17 @@ _OURS = re.compile(
 
 @dataclass(frozen=True)
 class Identity:
-    """What must be the same for rows of two runs to stand in one result."""
+    """What must be the same for rows of two runs to stand in one result.
+
+    `id_key` is `batchscan.pseudonym.key_check` of the key, None without one. `archive` is a
+    pseudonym where `hide_paths` says so.
+    """
 
     archive: str
     model: str
     preprocessing: str
-    pseudonyms: str = "none"
+    id_key: str | None = None
+    hide_paths: bool = False
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,10 @@ class Attempts:
         if category == "timeout":
             seconds = self._job.rules.decode_seconds
             reason = f"reading and decoding takes longer than {seconds:g} seconds"
-        failure, root = ImageFailure(category, reason), self._job.root
-        rows = [row_without_score(name, failure, file_state(root, name)) for name in shard.images]
+        failure, root, rules = ImageFailure(category, reason), self._job.root, self._job.rules
+        rows = [
+            row_without_score(name, failure, file_state(root, name), rules) for name in shard.images
+        ]
         commit_part(self._job, shard, score_table(rows, self._job.classes))
         self._observer.shard_done(ShardReport(images=len(rows), failed=len(rows)))
 

@@ -188,7 +188,7 @@ class _Crew:
         try:
             answer = self._ray.get(reference)
         except errors.RayTaskError as error:
-            raise _told_by(error) from error
+            raise _told_by(error, quote=not self._job.rules.hide_paths) from error
         except errors.ActorUnschedulableError:
             self._hands.remove(hand)  # Its machine left the cluster before it could start.
             return
@@ -250,9 +250,10 @@ class _Crew:
         return f"waiting: {len(pending)} workers need a {' or '.join(needs)} each; {state}; {rest}"
 
 
-def _told_by(error: Any) -> BatchscanError:
-    """Turn what a worker raised into the error that the user reads."""
+def _told_by(error: Any, *, quote: bool) -> BatchscanError:
+    """Turn what a worker raised into the error that the user reads, which may not `quote` paths."""
     cause = error.cause
     if isinstance(cause, BatchscanError):
         return cause
-    return WorkerError(f"a worker failed unexpectedly: {type(cause).__name__}: {cause}")
+    text = f": {cause}" if quote else ""
+    return WorkerError(f"a worker failed unexpectedly: {type(cause).__name__}{text}")

@@ -26,7 +26,7 @@ def _sabotage(event, arguments):
         return
     name = os.path.basename(arguments[0])
     if name.endswith((".jpeg", ".png")):
-        with open(os.environ["OPENED"], "a") as log:
+        with open(os.environ["OPENED"], "a", errors="surrogateescape") as log:
             log.write(name + "\n")
     if name.startswith("killer"):
         os._exit(9)

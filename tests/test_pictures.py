@@ -259,7 +259,9 @@ def test_hidden_paths(tmp_path: Path, tiny_bundle: Path) -> None:
     """Hidden paths stay hidden: pictures need the key, and no name is shown with it either."""
     archive = tmp_path / "archive"
     put(archive / "Miller.png", encode(picture(), "png"))
-    options = {"id_key": KEY, "hide_paths": True, "model": tiny_bundle}
+    key_file = tmp_path / "key"
+    key_file.write_bytes(KEY)
+    options = {"id_key": key_file, "hide_paths": True, "model": tiny_bundle}
     rows = scanned(archive, tmp_path, **options)
     bundle = load_bundle(tiny_bundle)
     without = pictures_section(rows, archive, bundle)
