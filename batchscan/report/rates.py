@@ -30,6 +30,11 @@ class Rate:
         """The proportion of the effective number of images; exact at 0 and 1."""
         return self.effective * (self.successes / self.n) if self.n else 0.0
 
+    @property
+    def complement(self) -> Rate:
+        """The proportion of the others."""
+        return Rate(self.n - self.successes, self.n, self.effective)
+
     def interval(self) -> Interval | None:
         """Return Wilson's interval; None where there is none."""
         return wilson_interval(self.effective_successes, self.effective)
