@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from batchscan.outcomes import Outcomes
 from batchscan.report.area import ascending
 from batchscan.report.cluster_sums import sums_along
-from batchscan.report.clusters import Patients, effective_size_of_sums
+from batchscan.report.clusters import Patients, effective_size
 from batchscan.report.rates import Rate
 
 Floats = NDArray[np.float64]
@@ -163,7 +163,7 @@ def _sizes_along(thresholds: Thresholds, points: NDArray[np.int64]) -> tuple[lis
         whole = [float(positives)] * tp.size, [float(negatives)] * tp.size
         return *whole, (tp + fp).tolist()
     sums = sums_along(thresholds.positive, thresholds.patient, thresholds.reached[points])
-    size = np.vectorize(effective_size_of_sums, otypes=[np.float64])
+    size = np.vectorize(effective_size, otypes=[np.float64])
     both = sums.tp_tp + 2 * sums.tp_fp + sums.fp_fp
     products, tp_all, fp_all = sums.tp_tp + sums.tp_fp, sums.tp_all, sums.fp_all
     return (
