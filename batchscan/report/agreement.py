@@ -88,10 +88,10 @@ def matthews(cells: Floats) -> Floats:
 def resampled(cells: Cells) -> Floats:
     """Draw as many patients as there are, `RESAMPLES` times, and return their sums (.., 4).
 
-    `cells` (patients, 4) are their confusion matrices. Patients with the same matrix are drawn
+    `cells` (4, patients) are their confusion matrices. Patients with the same matrix are drawn
     together, which makes it quick and changes nothing. Always the same samples (seed 0).
     """
-    columns = {name: cells[:, number] for number, name in enumerate(("tn", "fp", "fn", "tp"))}
+    columns = dict(zip(("tn", "fp", "fn", "tp"), cells, strict=True))
     # In one thread: the kinds come in a fixed order, and so do the samples.
     groups = pa.table(columns).group_by(list(columns), use_threads=False)
     kinds = groups.aggregate([([], "count_all")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscan.report.clusters import count_of
 from batchscan.report.curves import Thresholds
 from batchscan.report.document import Estimate
 from batchscan.report.rates import estimate_of
@@ -54,5 +55,5 @@ def _variance(
             thresholds.positive, np.repeat(of_positive, sizes), np.repeat(of_negative, sizes)
         )
         sums = np.bincount(thresholds.patient, added)
-        squares, units = sums @ sums, np.unique(thresholds.patient).size
+        squares, units = sums @ sums, count_of(thresholds.patient)
     return float(squares) * units / (units - 1) if units > 1 else 0.0

@@ -20,12 +20,20 @@ Cells = NDArray[np.int64]
 Sums = NDArray[np.float64]
 
 
+def count_of(patient: Patients) -> int:
+    """Return how many different patients there are."""
+    known = np.zeros(int(patient.max(initial=-1)) + 1, dtype=bool)
+    known[patient] = True
+    return int(known.sum())
+
+
 def confusion_of_patients(outcomes: Outcomes, patient: Patients) -> Cells:
-    """Return the confusion matrix of each patient: (patients, 4), cells as in `Cells`."""
-    cell = (outcomes.positive.astype(np.int64) << 1) | outcomes.predicted
-    cell += patient.astype(np.int64) << 2
+    """Return the confusion matrix of each patient: (4, patients), cells as in `Cells`."""
     patients = int(patient.max(initial=-1)) + 1
-    return cast(Cells, np.bincount(cell, minlength=4 * patients).reshape(patients, 4))
+    place = 2 * outcomes.positive.astype(np.int64) + outcomes.predicted
+    place *= patients
+    place += patient
+    return cast(Cells, np.bincount(place, minlength=4 * patients).reshape(4, patients))
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,13 @@ class Moments:
 
 
 def moments_of(cells: Cells) -> Moments:
-    """Sum the confusion matrices (patients, 4) of patients and the products of their cells."""
-    patterns = np.packbits(cells > 0, axis=1)[:, 0] >> 4
+    """Sum the confusion matrices (4, patients) of patients and the products of their cells."""
+    patterns = np.zeros(cells.shape[1], dtype=np.uint8)
+    for cell in cells:
+        patterns <<= 1
+        patterns |= cell > 0
     exact = cells.astype(np.float64)
-    return Moments(exact.sum(axis=0), exact.T @ exact, np.bincount(patterns, minlength=16))
+    return Moments(exact.sum(axis=1), exact @ exact.T, np.bincount(patterns, minlength=16))
 
 
 def effective_size(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,17 +96,23 @@ def figures_of(sample: Sample) -> Figures:
 
 def compare(sample: Sample, groups: Groups) -> Iterator[Compared]:
     """Yield each group of `groups`, whose numbers are in the order of the sample."""
-    found = [
-        figures_of(sample.part(groups.number == number)) for number in range(len(groups.names))
-    ]
-    if len(found) == 2:
-        yield from _two(groups, found[0], found[1])
-        return
-    for number, (name, figures) in enumerate(zip(groups.names, found, strict=True)):
-        differences: tuple[Difference, ...] = ()
-        if len(found) > 1 and not figures.too_small:
-            differences = _differences(figures, figures_of(sample.part(groups.number != number)))
-        yield Compared(groups.column, name, figures, differences)
+    count = len(groups.names)
+    with ThreadPoolExecutor(2) as pool:  # Arithmetic on whole columns; each holds some of them.
+        found = list(pool.map(lambda g: figures_of(sample.part(groups.number == g)), range(count)))
+        if count == 2:
+            yield from _two(groups, found[0], found[1])
+            return
+
+        def differences(group: int) -> tuple[Difference, ...]:
+            if count == 1 or found[group].too_small:
+                return ()
+            rest = figures_of(sample.part(groups.number != group))
+            return _differences(found[group], rest)
+
+        for name, *compared in zip(
+            groups.names, found, pool.map(differences, range(count)), strict=True
+        ):
+            yield Compared(groups.column, name, *compared)
 
 
 def _two(groups: Groups, first: Figures, second: Figures) -> Iterator[Compared]:

@@ -51,6 +51,18 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """The rates at the thresholds that are drawn, descending: one of each for every threshold.
+
+    `fall_out` is the share of negatives that are taken for positive.
+    """
+
+    sensitivity: list[Rate]
+    fall_out: list[Rate]
+    precision: list[Rate]
+
+
+@dataclass(frozen=True)
 class Curve:
     """Points of a curve and its band: float64 (m,) each, m a few hundred at most."""
 
@@ -88,15 +100,14 @@ def drawn_points(thresholds: Thresholds) -> NDArray[np.int64]:
     return np.unique(np.concatenate([[0, last], *chosen]))
 
 
-def roc_curve(thresholds: Thresholds) -> Curve:
+def roc_curve(drawn: Drawn) -> Curve:
     """Return the sensitivity (y) by the share of negatives that are taken for positive (x).
 
     The band is pointwise: at each threshold, Wilson's intervals of both rates, put together as
     MOVER does (Zou and Donner 2008, Statistics in Medicine 27, 1693-1702): what the one for x is
     worth in y is read off the curve. With `patient` the intervals are clustered.
     """
-    points = drawn_points(thresholds)
-    sensitivity, fall_out, _ = _rates_along(thresholds, points)
+    sensitivity, fall_out = drawn.sensitivity, drawn.fall_out
     x, y = _shares(fall_out), _shares(sensitivity)
     y_low, y_high = _bounds(sensitivity)
     x_low, x_high = _bounds(fall_out)
@@ -115,15 +126,14 @@ def roc_curve(thresholds: Thresholds) -> Curve:
     )
 
 
-def precision_recall_curve(thresholds: Thresholds) -> Curve:
+def precision_recall_curve(drawn: Drawn) -> Curve:
     """Return the positive predictive value (y) by sensitivity (x).
 
     The band is Wilson's interval of the predictive value at each threshold, clustered with
     `patient`; it doesn't reckon with the uncertainty of the sensitivity.
     """
-    points = drawn_points(thresholds)
-    sensitivity, _, precision = _rates_along(thresholds, points)
-    return Curve(_shares(sensitivity), _shares(precision), *_bounds(precision))
+    low, high = _bounds(drawn.precision)
+    return Curve(_shares(drawn.sensitivity), _shares(drawn.precision), low, high)
 
 
 def _shares(rates: list[Rate]) -> Floats:
@@ -136,15 +146,14 @@ def _bounds(rates: list[Rate]) -> tuple[Floats, Floats]:
     return bounds[:, 0], bounds[:, 1]
 
 
-def _rates_along(
-    thresholds: Thresholds, points: NDArray[np.int64]
-) -> tuple[list[Rate], list[Rate], list[Rate]]:
-    """Return sensitivity, share of negatives taken for positive, and precision at each point."""
+def drawn_rates(thresholds: Thresholds) -> Drawn:
+    """Return the rates at the thresholds that are drawn."""
+    points = drawn_points(thresholds)
     tp = thresholds.true_positive[points].tolist()
     fp = thresholds.false_positive[points].tolist()
     positives, negatives = thresholds.positives, thresholds.negatives
     sizes = _sizes_along(thresholds, points)
-    return (
+    return Drawn(
         [Rate(hits, positives, size) for hits, size in zip(tp, sizes[0], strict=True)],
         [Rate(hits, negatives, size) for hits, size in zip(fp, sizes[1], strict=True)],
         [

@@ -11,6 +11,7 @@ from batchscan.report.clusters import Patients, confusion_of_patients
 from batchscan.report.curves import (
     Curve,
     Thresholds,
+    drawn_rates,
     precision_recall_curve,
     roc_curve,
     thresholds_of,
@@ -84,14 +85,15 @@ def _curve_blocks(
 ) -> tuple[Block, ...]:
     """Return what is made of all thresholds: areas, both curves, operating points."""
     thresholds = thresholds_of(outcomes, patient)
+    drawn = drawn_rates(thresholds)
     area = area_of(outcomes, patient)
     assert area is not None  # Both classes are there.
     auc, precision = area.estimate(), average_precision(thresholds)
     points = operating_points(outcomes, thresholds, patient)
     return (
         _areas_table(auc, precision, patient is not None),
-        _roc_chart(rows, roc_curve(thresholds), rates, auc, patient is not None),
-        _precision_chart(thresholds, precision_recall_curve(thresholds), rates, precision),
+        _roc_chart(rows, roc_curve(drawn), rates, auc, patient is not None),
+        _precision_chart(thresholds, precision_recall_curve(drawn), rates, precision),
         operating_table(points, prevalence),
     )
 

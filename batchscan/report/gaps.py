@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from batchscan.outcomes import ClassOutcomes, Outcomes
-from batchscan.report.clusters import Patients
+from batchscan.report.clusters import Patients, count_of
 from batchscan.report.document import Text
 from batchscan.report.rows import Rows
 from batchscan.report.selection import labelled
@@ -56,7 +54,7 @@ def clustering(patient: Patients | None) -> tuple[Text, ...]:
             "the same patient."
         )
         return (Text("clustering", text, "note"),)
-    patients = np.unique(patient).size
+    patients = count_of(patient)
     if patients == 1:
         text = "All images have the same patient key: intervals for other patients can't be stated."
         return (Text("clustering", text, "warning"),)

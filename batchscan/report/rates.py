@@ -78,8 +78,8 @@ def rates_of(outcomes: Outcomes, patient: Patients | None = None) -> Rates:
 
 
 def rates_of_cells(cells: Cells) -> Rates:
-    """Return the rates, clustered, of the confusion matrices (patients, 4) of patients."""
-    return _rates(cells.sum(axis=0), moments_of(cells))
+    """Return the rates, clustered, of the confusion matrices (4, patients) of patients."""
+    return _rates(cells.sum(axis=1), moments_of(cells))
 
 
 def _rates(counts: Cells, moments: Moments | None) -> Rates:

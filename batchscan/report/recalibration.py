@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.outcomes import Outcomes
-from batchscan.report.clusters import Patients
+from batchscan.report.agreement import Z
+from batchscan.report.clusters import Patients, count_of
 from batchscan.report.document import Estimate
 
 CLIP = 1e-6
@@ -68,19 +68,34 @@ def _fit(
     """Return each coefficient of a logistic regression of `truth` (n,) on `columns` (n, k)."""
     from statsmodels.discrete.discrete_model import Logit
 
-    patients = 0 if patient is None else np.unique(patient).size
-    clustered: dict[str, Any] = {}
-    if patients > 1:
-        clustered = {"cov_type": "cluster", "cov_kwds": {"groups": patient}}
-    model = Logit(truth, columns, offset=offset, check_rank=False)
-    fitted = model.fit(method="newton", maxiter=100, disp=False, **clustered)
     n = truth.size
+    model = Logit(truth, columns, offset=offset, check_rank=False)
+    fitted = model.fit(method="newton", maxiter=100, disp=False)
     if not fitted.mle_retvals["converged"] or not np.isfinite(fitted.params).all():
         return [Estimate(None, n=n) for _ in fitted.params]
-    if patients == 1:
+    if patient is None:
+        covariance = fitted.cov_params()
+    elif count_of(patient) > 1:
+        residual = truth - fitted.predict()
+        covariance = _sandwich(fitted.cov_params(), columns, residual, patient)
+    else:
         return [Estimate(float(value), n=n) for value in fitted.params]
-    bounds = fitted.conf_int()
+    halves = Z * np.sqrt(np.diag(covariance))
     return [
-        Estimate(float(value), float(low), float(high), n)
-        for value, (low, high) in zip(fitted.params, bounds, strict=True)
+        Estimate(value, value - half, value + half, n)
+        for value, half in zip(fitted.params.tolist(), halves.tolist(), strict=True)
     ]
+
+
+def _sandwich(
+    bread: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    patient: Patients,
+) -> NDArray[np.float64]:
+    """Return the covariance (k, k) of coefficients from the sums of patients' scores."""
+    sums = np.stack([np.bincount(patient, column * residual) for column in columns.T])
+    (n, k), patients = columns.shape, count_of(patient)
+    factor = patients / (patients - 1) * (n - 1) / (n - k)
+    found: NDArray[np.float64] = bread @ (sums @ sums.T) @ bread * factor
+    return found

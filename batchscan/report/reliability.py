@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from batchscan.outcomes import Outcomes
 from batchscan.report.agreement import Z
-from batchscan.report.clusters import Patients, effective_size
+from batchscan.report.clusters import Patients, count_of, effective_size
 from batchscan.report.document import Estimate
 from batchscan.report.rates import Rate
 
@@ -83,7 +83,7 @@ def brier_score(outcomes: Outcomes, patient: Patients | None = None) -> Estimate
     n, value = squares.size, float(squares.mean())
     deviations = squares - value
     sums = deviations if patient is None else np.bincount(patient, deviations)
-    units = n if patient is None else np.unique(patient).size
+    units = n if patient is None else count_of(patient)
     if units < 2 or np.ptp(squares) == 0:
         return Estimate(value, n=n)
     half = Z * math.sqrt(float(sums @ sums) * units / (units - 1)) / n

@@ -78,7 +78,7 @@ def one_class_table(rates: Rates, clustered: bool) -> Table:
 
 
 def agreement_table(rates: Rates, cells: Cells | None) -> Table:
-    """List the figures that are no proportions; `cells` (patients, 4) where they are clustered."""
+    """List the figures that are no proportions; `cells` (4, patients) where they are clustered."""
     samples = resampled_images(rates) if cells is None else resampled(cells)
     units = "images" if cells is None else "patients"
     figures = [
