@@ -97,27 +97,27 @@ def figures_of(sample: Sample) -> Figures:
 def compare(sample: Sample, groups: Groups) -> Iterator[Compared]:
     """Yield each group of `groups`, whose numbers are in the order of the sample."""
     count = len(groups.names)
-    with ThreadPoolExecutor(2) as pool:  # Arithmetic on whole columns; each holds some of them.
-        found = list(pool.map(lambda g: figures_of(sample.part(groups.number == g)), range(count)))
+
+    def own(group: int) -> Figures:
+        return figures_of(sample.part(groups.number == group))
+
+    def rest(group: int) -> Figures | None:
+        small = count == 1 or found[group].too_small
+        return None if small else figures_of(sample.part(groups.number != group))
+
+    with ThreadPoolExecutor(2) as pool:  # Arithmetic on whole columns lets another thread run.
+        found = list(pool.map(own, range(count)))
         if count == 2:
             yield from _two(groups, found[0], found[1])
             return
-
-        def differences(group: int) -> tuple[Difference, ...]:
-            if count == 1 or found[group].too_small:
-                return ()
-            rest = figures_of(sample.part(groups.number != group))
-            return _differences(found[group], rest)
-
-        for name, *compared in zip(
-            groups.names, found, pool.map(differences, range(count)), strict=True
-        ):
-            yield Compared(groups.column, name, *compared)
+        rests = pool.map(rest, range(count))
+        for name, figures, others in zip(groups.names, found, rests, strict=True):
+            yield Compared(groups.column, name, figures, _differences(figures, others))
 
 
 def _two(groups: Groups, first: Figures, second: Figures) -> Iterator[Compared]:
     """Yield two groups, each of which is the rest of the other."""
-    differences = () if first.too_small else _differences(first, second)
+    differences = _differences(first, second)
     yield Compared(groups.column, groups.names[0], first, differences)
     mirrored = tuple(_mirrored(difference) for difference in differences)
     yield Compared(groups.column, groups.names[1], second, mirrored, mirrored=True)
@@ -129,9 +129,11 @@ def _mirrored(difference: Difference) -> Difference:
     return Difference(Estimate(value, low, high, own.n), difference.p)
 
 
-def _differences(group: Figures, rest: Figures) -> tuple[Difference, ...]:
-    """Return the differences in the order of `COMPARED`; none where the rest is too small."""
-    if rest.too_small or group.area is None or rest.area is None:
+def _differences(group: Figures, rest: Figures | None) -> tuple[Difference, ...]:
+    """Return the differences in the order of `COMPARED`; none where either is too small."""
+    if rest is None or group.too_small or rest.too_small:
+        return ()
+    if group.area is None or rest.area is None:
         return ()
     return (
         Difference(*area_difference(group.area, rest.area)),
