@@ -61,9 +61,11 @@ def _p_value(one: Rate, other: Rate) -> float:
     if min(sizes) * min(pooled, 1 - pooled) < 5:
         table = np.rint([hits, [size - hit for hit, size in zip(hits, sizes, strict=True)]])
         return float(fisher_exact(table.astype(np.int64)).pvalue)
-    found = test_proportions_2indep(
-        hits[0], sizes[0], hits[1], sizes[1], method="score", compare="diff", correction=True
-    )
+    # It also works out ratios, which may not be defined; they aren't used.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = test_proportions_2indep(
+            hits[0], sizes[0], hits[1], sizes[1], method="score", compare="diff", correction=True
+        )
     return float(found.pvalue)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +71,9 @@ def _fit(
 
     n = truth.size
     model = Logit(truth, columns, offset=offset, check_rank=False)
-    fitted = model.fit(method="newton", maxiter=100, disp=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # What goes wrong shows below.
+        fitted = model.fit(method="newton", maxiter=100, disp=False)
     if not fitted.mle_retvals["converged"] or not np.isfinite(fitted.params).all():
         return [Estimate(None, n=n) for _ in fitted.params]
     if patient is None:
