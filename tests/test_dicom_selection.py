@@ -179,7 +179,9 @@ def attributes(rules: Rules = DEFAULT_RULES, **elements: Any) -> Attributes:
         ({"StudyDate": "2004.08.26"}, "study_year", 2004),
         ({"StudyDate": "20249999"}, "study_year", None),
         ({"StudyDate": "00010101"}, "study_year", None),
-        ({"Manufacturer": "Fuji  Film\x07 Co."}, "manufacturer", "Fuji Film Co."),
+        ({"Modality": "MUELLER"}, "modality", None),
+        ({"Manufacturer": "Fuji  Film Co."}, "manufacturer", "Fuji Film Co."),
+        ({"Manufacturer": "Fuji\x07 Co."}, "manufacturer", None),
         ({"Manufacturer": "x" * 200}, "manufacturer", "x" * 64),
         ({"Manufacturer": " "}, "manufacturer", None),
         ({"ManufacturerModelName": "9000"}, "model_name", "9000"),
@@ -188,7 +190,7 @@ def attributes(rules: Rules = DEFAULT_RULES, **elements: Any) -> Attributes:
 )
 def test_attribute(elements: dict[str, Any], name: str, value: object) -> None:
     """Each attribute is taken from its elements, and left out where these make no sense."""
-    assert getattr(attributes(**elements), name) == value
+    assert getattr(attributes(ALL, **elements), name) == value
 
 
 def test_no_key_no_pseudonym() -> None:
