@@ -91,9 +91,10 @@ class Elements:
 
     def _item(self, keyword: str) -> Any:
         from pydicom.datadict import tag_for_keyword
+        from pydicom.tag import BaseTag
 
         tag = tag_for_keyword(keyword)
-        return None if tag is None or tag not in self.dataset else self.dataset.get_item(tag)
+        return None if tag is None else self.dataset.get_item(BaseTag(tag))
 
 
 _INTEGER_STRINGS = frozenset({"NumberOfFrames"})
