@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batchscan.attributes import NO_ATTRIBUTES, Attributes
-from batchscan.errors import ImageFailure, NotScored
+from batchscan.errors import ImageFailure, Interrupted, NotScored
 from batchscan.flags import flags_of
 from batchscan.picture import Picture
 from batchscan.raster import read_raster
@@ -22,6 +22,9 @@ from batchscan.signature import SNIFF_BYTES, readable_formats, sniff
 
 PREPROCESSING = "grey-draft-box-bilinear/1"
 """Names the way from bytes to pixels, in bundles and results; changes whenever the pixels do."""
+
+_STOPS = (KeyboardInterrupt, SystemExit, Interrupted)
+"""What ends a process from outside."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ def decode(data: bytes, size: int, rules: Rules = DEFAULT_RULES) -> DecodedImage
     except MemoryError as error:
         reason = "not enough memory to decode the image"
         raise ImageFailure("too_large", reason, format=format) from error
-    except Exception as error:  # No file may end a run, whatever a library thinks of it.
+    except _STOPS:
+        raise
+    except BaseException as error:  # No file may end a run, whatever a library raises: Rust panics.
         reason = f"the image data is damaged ({error or type(error).__name__})"
         raise ImageFailure("corrupt", reason, format=format) from error
     width, height = picture.width, picture.height
