@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batchscan.attributes import NO_ATTRIBUTES, Attributes
-from batchscan.errors import ImageFailure, NotScored
+from batchscan.errors import ImageFailure, Interrupted, NotScored
 from batchscan.flags import flags_of
 from batchscan.picture import Picture
 from batchscan.raster import read_raster
@@ -31,6 +31,8 @@ _ON_ITS_SIDE = frozenset(
         *(Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE),
     }
 )
+_STOPS = (KeyboardInterrupt, SystemExit, Interrupted)
+"""What ends a process from outside."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def _categorised(format: str) -> Iterator[None]:
     except MemoryError as error:
         reason = "not enough memory to decode the image"
         raise ImageFailure("too_large", reason, format=format) from error
-    except Exception as error:  # No file may end a run, whatever a library thinks of it.
+    except _STOPS:
+        raise
+    except BaseException as error:  # No file may end a run, whatever a library raises: Rust panics.
         reason = f"the image data is damaged ({error or type(error).__name__})"
         raise ImageFailure("corrupt", reason, format=format) from error
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from batchscan.errors import ImageFailure, ImageSkip, NotScored
+from batchscan.errors import ImageFailure, ImageSkip, Interrupted, NotScored
 from batchscan.image import DecodedImage, decode
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FAILURES, SKIPS
@@ -480,6 +480,35 @@ def test_failure_keeps_what_the_header_says() -> None:
     data = FILES["png"]
     problem = failure(data[: data.index(b"IDAT") + 40])
     assert (problem.width, problem.height, problem.format) == (64, 48, "png")
+
+
+def test_panic_of_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no `Exception`, as panics of libraries in Rust are, is one image's failure, too."""
+
+    class Panic(BaseException):
+        pass
+
+    def panic(*_: object, **__: object) -> None:
+        raise Panic("index out of bounds")
+
+    monkeypatch.setattr(Image.Image, "resize", panic)
+    with pytest.raises(ImageFailure) as caught:
+        decode(encode(PICTURE, "png"), SIZE)
+    assert caught.value.category == "corrupt"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, Interrupted(15)])
+def test_stop_from_outside(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException | type[BaseException]
+) -> None:
+    """What stops the process from outside while it decodes is no image's failure."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image.Image, "resize", stop)
+    with pytest.raises(error if isinstance(error, type) else Interrupted):
+        decode(encode(PICTURE, "png"), SIZE)
 
 
 def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
