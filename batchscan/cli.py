@@ -19,38 +19,15 @@ import click
 
 from batchscan import claim_training, folds_job, scan_job
 from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
-from batchscan.location import Location, is_uri, location
+from batchscan.location import Location
+from batchscan.parameters import EXIT_CODES
+from batchscan.parameters import FOLDER as _FOLDER
+from batchscan.parameters import LOCATION as _LOCATION
+from batchscan.report_command import report
 from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
 from batchscan.text import one_line
 from batchscan.version import VERSION
-
-_FOLDER = click.Path(path_type=Path)
-
-
-class _Location(click.Path):
-    """A path, or an address on an object store."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Read an address as `batchscan.location` does."""
-        return location(value) if is_uri(str(value)) else super().convert(value, param, ctx)
-
-
-_LOCATION = _Location(path_type=Path)
-
-EXIT_CODES = """\b
-Exit codes:
-  0    done
-  1    unexpected error
-  2    usage: an option, a path or an input file cannot be used
-  3    more images failed than --max-failures allows (results are written)
-  4    no image found
-  5    the output is in use by another run
-  6    a model is worse than its card says (the figures are printed)
-  130  interrupted by Ctrl-C (SIGINT); the same run or train command resumes
-  143  interrupted by SIGTERM; the same run or train command resumes
-"""
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(VERSION, prog_name="batchscan")
@@ -63,6 +40,7 @@ def main() -> None:
     Examples:
       batchscan run /archive --out results.parquet
       batchscan metrics results.parquet --labels truth.csv
+      batchscan report results.parquet --labels truth.csv --out report.html
       batchscan train /data/chest_xray --out model/
       batchscan model show
       batchscan demo
@@ -121,8 +99,11 @@ def main() -> None:
     metavar="N|P%",
     help="More failed images end with exit code 3.  [default: only when every image failed]",
 )
+@click.option("--report", "page", type=_LOCATION, help="Also write an audit report, as HTML.")
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
-def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
+def run(
+    max_failures: str | None, id_key: Path | None, page: Location | None, **options: Any
+) -> None:
     """Score every X-ray image below ARCHIVE and write one Parquet file.
 
     Run the same command again to resume after an interruption, or to take in what is new or
@@ -133,6 +114,7 @@ def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
     Examples:
       batchscan run /archive --out results.parquet
       batchscan run /archive --out results.parquet --labels truth.csv --max-failures 5%
+      batchscan run /archive --out results.parquet --report report.html
       batchscan run /archive --out results.parquet --exclude thumbnails --workers 8
       batchscan run /archive --out results.parquet --address auto
       batchscan run s3://bucket/xrays --out s3://bucket/results.parquet
@@ -140,6 +122,7 @@ def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
     from batchscan.pseudonym import read_key
+    from batchscan.report_command import check_report_of_run, report_of_run
     from batchscan.summary_text import render_summary
 
     config = ScanConfig(
@@ -147,9 +130,11 @@ def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
         id_key=None if id_key is None else read_key(id_key),
         **options,
     )
+    check_report_of_run(config, page)
     with as_interrupted(_resume_hint(config.out, config.fresh)):
         summary = scan_job().scan(config, open_progress())
     click.echo(render_summary(summary))
+    report_of_run(config, page)
     if summary.too_many_failures:
         allowed = max_failures or "any number but all"
         failed, found = summary.counts.failed.total(), summary.counts.found
@@ -343,6 +328,9 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(main, {}, "batchscan", "_BATCHSCAN_COMPLETE").source())
+
+
+main.add_command(report)
 
 
 def entry_point() -> NoReturn:

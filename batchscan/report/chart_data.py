@@ -12,12 +12,12 @@ from batchscan.report.document import (
     Estimate,
     Flow,
     ForestPlot,
+    Kind,
     Line,
     LineChart,
     Table,
     Value,
 )
-from batchscan.report.values import shown_number
 
 _MOST = 60
 """Tables of more rows are left out: report.json has all numbers."""
@@ -65,10 +65,15 @@ def _of_bars(chart: BarChart) -> Table:
         zip(*(each.heights for each in chart.series), strict=True)
     )
     rows = [
-        (f"{shown_number(low, chart.x.kind)} to {shown_number(high, chart.x.kind)}", *each)
+        (f"{_edge(low, chart.x.kind)} to {_edge(high, chart.x.kind)}", *each)
         for (low, high), each in zip(pairwise(chart.edges), heights, strict=True)
     ]
     return Table(chart.key, chart.caption, (Column("bin", chart.x.title), *series), tuple(rows))
+
+
+def _edge(value: float, kind: Kind) -> str:
+    """Return the edge of a bin, which is a round number more often than not."""
+    return f"{100 * value:.4g}%" if kind == "percent" else f"{value:.4g}"
 
 
 def _of_groups(chart: ForestPlot) -> Table:
@@ -77,10 +82,9 @@ def _of_groups(chart: ForestPlot) -> Table:
         Column("name", "Name"),
         Column("n", "n", "count"),
         Column("estimate", chart.x.title, chart.x.kind),
-        Column("remark", "Remark"),
     )
     rows = tuple(
-        (row.group, row.name, row.estimate.n, row.estimate, "too few" if row.muted else "")
+        (row.group, row.name + " (too few)" * row.muted, row.estimate.n, row.estimate)
         for row in chart.rows
     )
     return Table(chart.key, chart.caption, columns, rows)
