@@ -55,7 +55,7 @@ def phantom_document() -> Document:
 def spoiled(value: Any, spoil: Callable[[str], str]) -> Any:
     """Return the same document with each text that files or labels may bring replaced."""
     if isinstance(value, str):
-        return spoil(value)
+        return spoil(value) if value else value
     if isinstance(value, tuple):
         return tuple(spoiled(each, spoil) for each in value)
     if isinstance(value, dict):

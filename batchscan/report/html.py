@@ -78,6 +78,7 @@ def _environment() -> Environment:
         "chart_data": chart_data,
         "data_uri": data_uri,
         "title_and_rest": title_and_rest,
+        "breakable": breakable,
         "shown": shown,
         "shown_number": shown_number,
         "shown_interval": shown_interval,
@@ -119,6 +120,11 @@ def legend(block: Block, name: str) -> list[tuple[Markup, str]]:
         case ForestPlot():
             return forest_legend(block)
     return []
+
+
+def breakable(text: str) -> Markup:
+    """Return a text that lines may break behind each slash, as paths should, and is escaped."""
+    return Markup("/<wbr>").join(visible(text).split("/"))
 
 
 def title_and_rest(caption: str) -> tuple[str, str]:

@@ -23,8 +23,8 @@ _FIGURES: dict[str, tuple[str, Kind]] = {
 
 
 def summary_section(rows: Rows, sections: Sequence[Section], bundle: Bundle | None) -> Section:
-    """Return counts, the key figures of two classes, and the warnings of all other sections."""
-    blocks: list[Block] = [_counts(rows), *_figures(rows)]
+    """Return the key figures of two classes, all other sections' warnings, and counts."""
+    blocks: list[Block] = [*_figures(rows)]
     if bundle is None:
         text = (
             "The model that made the scores is not at hand, so nothing is compared with its "
@@ -33,7 +33,7 @@ def summary_section(rows: Rows, sections: Sequence[Section], bundle: Bundle | No
         blocks.append(Text("no_model", text, "warning"))
     warnings = list(_warnings(sections))
     blocks += warnings or [Text("no_warnings", "No section of this report warns of anything.")]
-    return Section("summary", "Summary", tuple(blocks))
+    return Section("summary", "Summary", (*blocks, _counts(rows)))
 
 
 def _counts(rows: Rows) -> Table:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from batchscan.report.charts.frame import Frame, frame_of
+from batchscan.report.charts.frame import WIDTH, Frame, frame_of
 from batchscan.report.charts.svg import SIZE, drawing, element, group, line, width_of, words
 from batchscan.report.document import BarChart
 from batchscan.report.values import visible
@@ -22,7 +22,7 @@ def bar_chart(chart: BarChart, name: str) -> Markup:
     defs = element("defs", *(_pattern(name, style) for style in _styles(chart)))
     return drawing(
         [defs, frame.axes, *_series(chart, frame, name), *_lines(chart.lines, frame)],
-        width=frame.x.end + 16,
+        width=WIDTH,
         height=frame.height,
         name=name,
         title=chart.caption,

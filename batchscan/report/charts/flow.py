@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from batchscan.report.charts.svg import SIZE, drawing, element, group, words, wrapped
+from batchscan.report.charts.svg import BOLD, SIZE, drawing, element, group, words, wrapped
 from batchscan.report.document import Flow, FlowStep
 
 _WIDTH, _MAIN, _SIDE, _SIDE_WIDTH = 700.0, 270.0, 350.0, 350.0
@@ -63,7 +63,7 @@ def flow_diagram(chart: Flow, name: str) -> Markup:
 def _measured(step: FlowStep) -> _Box:
     room = _SIDE_WIDTH - 2 * _PADDING - _COUNT_ROOM
     leaves = [(wrapped(text, room), count) for text, count in step.leaves]
-    return _Box(step, wrapped(step.title, _MAIN - 2 * _PADDING), leaves)
+    return _Box(step, wrapped(step.title, (_MAIN - 2 * _PADDING) / BOLD), leaves)
 
 
 def _step_box(box: _Box, top: float) -> Markup:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from batchscan.report.charts.scale import Scale, scale_of, tick_texts, ticks_of
-from batchscan.report.charts.svg import SIZE, drawing, element, group, line, width_of, words
+from batchscan.report.charts.svg import BOLD, SIZE, drawing, element, group, line, width_of, words
 from batchscan.report.document import ForestPlot, ForestRow
 from batchscan.report.values import shown, shown_number
 
@@ -28,7 +28,7 @@ def forest_plot(chart: ForestPlot, name: str) -> Markup:
     for each in _lines(chart):
         if isinstance(each, str):
             top += _HEAD
-            parts.append(words(each, 0, top - 7, room=_LEFT - 10, class_="forest-group"))
+            parts.append(words(each, 0, top - 7, room=(_LEFT - 10) / BOLD, class_="forest-group"))
         else:
             parts.append(_row(each, chart, scale, top + _ROW / 2))
             top += _ROW

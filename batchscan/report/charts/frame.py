@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from batchscan.report.charts.scale import Scale, scale_of, tick_texts, ticks_of
-from batchscan.report.charts.svg import SIZE, cut, element, group, line, width_of, words
+from batchscan.report.charts.svg import SIZE, element, group, line, width_of, words
 from batchscan.report.document import Axis
 
 WIDTH = 480.0
-_RIGHT, _TOP, _BOTTOM = 16.0, 12.0, 46.0
+_RIGHT, _TOP, _BOTTOM = 18.0, 12.0, 46.0
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ def frame_of(x: Axis, y: Axis, *, height: float) -> Frame:
         *_along(along, across, x),
         line(along.start, across.start, along.end, across.start, "axis"),
         words(
-            cut(x.title, along.end - along.start),
+            x.title,
             (along.start + along.end) / 2,
             across.start + _BOTTOM - 8,
+            room=along.end - along.start,
             class_="axis-title",
             text_anchor="middle",
         ),
-        _upright(cut(y.title, height), 14.0, (across.start + across.end) / 2),
+        _upright(y.title, 14.0, (across.start + across.end) / 2, height),
     ]
     return Frame(along, across, group(parts))
 
@@ -82,6 +83,6 @@ def _along(x: Scale, y: Scale, axis: Axis) -> list[Markup]:
     return parts
 
 
-def _upright(text: str, x: float, y: float) -> Markup:
+def _upright(text: str, x: float, y: float, room: float) -> Markup:
     turn = f"rotate(-90 {x:.1f} {y:.1f})"
-    return words(text, x, y, class_="axis-title", text_anchor="middle", transform=turn)
+    return words(text, x, y, room=room, class_="axis-title", text_anchor="middle", transform=turn)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from batchscan.report.charts.frame import Frame, frame_of
+from batchscan.report.charts.frame import WIDTH, Frame, frame_of
 from batchscan.report.charts.labels import Box, place_labels
 from batchscan.report.charts.svg import SIZE, drawing, element, group, path_of, words
 from batchscan.report.document import Line, LineChart
@@ -29,7 +29,7 @@ def line_chart(chart: LineChart, name: str) -> Markup:
     clipped = group(curves, clip_path=f"url(#{name}-area)")
     return drawing(
         [frame.clip(f"{name}-area"), frame.axes, clipped, *_marks(chart, frame)],
-        width=frame.x.end + 16,
+        width=WIDTH,
         height=frame.height,
         name=name,
         title=chart.caption,

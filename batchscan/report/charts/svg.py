@@ -12,6 +12,9 @@ from batchscan.report.values import visible
 SIZE = 12.0
 """The font's size, in the units of all charts."""
 
+BOLD = 1.12
+"""How much wider bold text is."""
+
 _NARROW = set(" .,:;'|!()[]{}ijlIftr-/")
 _WIDE = set("mwMWOQGD@%&_")
 
@@ -112,12 +115,12 @@ def wrapped(text: str, room: float, most: int = 3) -> list[str]:
 
 def _width(sign: str) -> float:
     if sign in _NARROW:
-        return 0.36
+        return 0.41
     if sign in _WIDE:
-        return 0.9
+        return 1.0
     if unicodedata.east_asian_width(sign) in "WF":
         return 1.05
-    return 0.66 if sign.isupper() else 0.58
+    return 0.72 if sign.isupper() else 0.64
 
 
 def _attribute(value: str | float) -> str:
