@@ -29,6 +29,7 @@ from batchscan.signals import as_interrupted, catch_signals, ignore_signals
 from batchscan.text import one_line
 from batchscan.version import VERSION
 
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(VERSION, prog_name="batchscan")
 def main() -> None:

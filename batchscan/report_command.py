@@ -103,7 +103,9 @@ def report_of_run(config: ScanConfig, page: Location | None) -> None:
             config.out, page, archive=config.archive, model=config.model, id_key=config.id_key
         )
     except Exception as error:
-        what = str(error) if isinstance(error, BatchscanError) else f"{type(error).__name__}: {error}"
+        what = (
+            str(error) if isinstance(error, BatchscanError) else f"{type(error).__name__}: {error}"
+        )
         raise BatchscanError(
             f"the report was not made ({what}); {config.out} is complete: try again with "
             f"batchscan report {config.out} --out {page}"

@@ -1,4 +1,4 @@
-"""A document with every kind of block, as the report's sections make them; its numbers are made up."""
+"""A document with every kind of block, as sections make them; the numbers are made up."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ def _texts() -> Section:
 def _flow() -> Section:
     steps = (
         FlowStep(
-            "Files found", 1410, (("skipped: not_chest", 12), ("skipped: lateral", 40), ("failed", 56))
+            "Files found",
+            1410,
+            (("skipped: not_chest", 12), ("skipped: lateral", 40), ("failed", 56)),
         ),
         FlowStep("Scored", 1302, (("without a label", 62),)),
         FlowStep("Scored and labelled", 1240),

@@ -1,4 +1,4 @@
-"""The report's page as a browser has it: nothing fails, all is there, it can be read and printed."""
+"""The report's page in a browser: nothing fails, all is there, it can be read and printed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chromium import DARK, print_to_pdf, screenshot, visit
-from PIL import Image
 from phantom_document import phantom_document, spoiled
+from PIL import Image
 
 from batchscan.report.document import Document, Sheet
 from batchscan.report.html import render_html
@@ -33,7 +33,7 @@ addEventListener("load", () => {
   document.documentElement.dataset.pictures = images.filter(i => i.naturalWidth > 0).length;
   document.documentElement.dataset.broken = images.filter(i => i.naturalWidth === 0).length;
   document.documentElement.dataset.overflows = wide;
-  document.documentElement.dataset.outside = [...document.querySelectorAll("svg text")].filter(t => {
+  document.documentElement.dataset.outside = [...document.querySelectorAll("text")].filter(t => {
     const own = t.getBoundingClientRect(), all = t.ownerSVGElement.getBoundingClientRect();
     return own.left < all.left - 1 || own.right > all.right + 1
       || own.top < all.top - 1 || own.bottom > all.bottom + 1;
@@ -92,7 +92,9 @@ def test_no_text_becomes_markup(name: str, tmp_path: Path) -> None:
     plain = visit(written(tmp_path, phantom_document()))
     seen = visit(written(tmp_path, spoiled(phantom_document(), HOSTILE[name]), "hostile"))
     assert seen.console == []
-    counts = [{tag: len(re.findall(f"<{tag}[ >]", dom)) for tag in TAGS} for dom in (plain.dom, seen.dom)]
+    counts = [
+        {tag: len(re.findall(f"<{tag}[ >]", dom)) for tag in TAGS} for dom in (plain.dom, seen.dom)
+    ]
     assert counts[0] == counts[1]
     assert "<script" not in seen.dom
 

@@ -77,8 +77,8 @@ def _pictures(
         return Section("pictures", "Pictures", (Text("no_pictures", text, "note"),))
     if bundle is None:
         text = (
-            "No images are shown: where the model looked can only be drawn with the model that made "
-            "the scores. --model DIR gives it."
+            "No images are shown: where the model looked can only be drawn with the model that "
+            "made the scores. --model DIR gives it."
         )
         return Section("pictures", "Pictures", (Text("no_pictures", text, "warning"),))
     from batchscan.report.pictures import pictures_section

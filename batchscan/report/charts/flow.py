@@ -51,7 +51,9 @@ def flow_diagram(chart: Flow, name: str) -> Markup:
             middle = (bottom + following) / 2
             start = _MAIN / 2
             if number == len(boxes) - 1:
-                parts.append(element("path", d=f"M{start} {bottom:.1f}V{middle:.1f}", class_="flow-line"))
+                parts.append(
+                    element("path", d=f"M{start} {bottom:.1f}V{middle:.1f}", class_="flow-line")
+                )
             parts.append(_arrow(name, start, middle, _SIDE, middle))
             parts.append(_side_box(box, middle - box.side_height / 2))
         top = following

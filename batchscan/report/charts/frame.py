@@ -65,9 +65,7 @@ def _across(x: Scale, y: Scale, ticks: list[float], texts: list[str]) -> list[Ma
     parts = []
     for tick, text in zip(ticks, texts, strict=True):
         parts.append(line(x.start, y(tick), x.end, y(tick), "grid"))
-        parts.append(
-            words(text, x.start - 7, y(tick) + SIZE / 3, class_="tick", text_anchor="end")
-        )
+        parts.append(words(text, x.start - 7, y(tick) + SIZE / 3, class_="tick", text_anchor="end"))
     return parts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -87,7 +88,7 @@ def _stepped(points: Points, step: bool) -> Points:
     if not step:
         return points
     corners = points[:1]
-    for (_, y), (x, following) in zip(points, points[1:], strict=False):
+    for (_, y), (x, following) in pairwise(points):
         corners += [(x, y), (x, following)]
     return corners
 
@@ -119,7 +120,7 @@ def _marks(chart: LineChart, frame: Frame) -> list[Markup]:
 def _dense(points: Points) -> Points:
     """Return points no further apart than a label is high, so that none slips between two."""
     dense = points[:1]
-    for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+    for (x1, y1), (x2, y2) in pairwise(points):
         count = int(max(abs(x2 - x1), abs(y2 - y1)) / SIZE) + 1
         dense += [(x1 + (x2 - x1) * n / count, y1 + (y2 - y1) * n / count) for n in range(1, count)]
         dense.append((x2, y2))

@@ -44,7 +44,10 @@ def tick_texts(ticks: list[float], kind: Kind) -> list[str]:
     """Return the labels of ticks, all with as many decimals as their step needs."""
     factor, sign = (100.0, "%") if kind == "percent" else (1.0, "")
     step = factor * (ticks[1] - ticks[0]) if len(ticks) > 1 else 1.0
-    decimals = next((d for d in range(12) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 3)
+    # A step is 1, 2, 2.5 or 5 times a power of ten, but for the rounding of its ticks.
+    decimals = next(
+        (d for d in range(12) if abs(step * 10**d % 1 - 0.5) > 0.49 and step * 10**d > 0.9), 3
+    )
     # Zero may have come out as the smallest negative number.
     rounded = [round(tick * factor, decimals) + 0.0 for tick in ticks]
     return [f"{tick:,.{decimals}f}{sign}".replace("-", "−") for tick in rounded]  # noqa: RUF001
