@@ -222,7 +222,7 @@ def test_foreseen_errors_pass(scanned: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(build, "_sections", lambda *_: iter([("drift", fail)]))
     rows = read_rows(scanned / "results.parquet")
-    with pytest.raises(UsageError, match="^two labels$"):
+    with pytest.raises(UsageError, match=r"^two labels$"):
         build.build_document(rows)
 
 
