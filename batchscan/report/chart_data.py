@@ -64,7 +64,7 @@ def _of_bars(chart: BarChart) -> Table:
     heights: Sequence[tuple[float, ...]] = list(
         zip(*(each.heights for each in chart.series), strict=True)
     )
-    rows = [
+    rows: list[tuple[Value, ...]] = [
         (f"{_edge(low, chart.x.kind)} to {_edge(high, chart.x.kind)}", *each)
         for (low, high), each in zip(pairwise(chart.edges), heights, strict=True)
     ]
