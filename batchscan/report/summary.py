@@ -95,7 +95,8 @@ def _warnings(sections: Sequence[Section]) -> Iterator[Text]:
                 places.setdefault(block.text, []).append((key, section.title))
     for text, found in places.items():
         titles = ", ".join(dict.fromkeys(title for _, title in found))
-        yield Text(found[0][0], f"{titles}: {text}", "warning")
+        stop = "" if titles.endswith("?") else ":"
+        yield Text(found[0][0], f"{titles}{stop} {text}", "warning")
 
 
 def _tally(column: pa.ChunkedArray) -> dict[str, int]:
