@@ -20,7 +20,11 @@ import click
 from batchscan import claim_training, folds_job, scan_job
 from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
 from batchscan.job_command import job_group
-from batchscan.location import Location, is_uri, location
+from batchscan.location import Location
+from batchscan.parameters import EXIT_CODES
+from batchscan.parameters import FOLDER as _FOLDER
+from batchscan.parameters import LOCATION as _LOCATION
+from batchscan.report_command import report
 from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
 from batchscan.text import one_line
@@ -29,32 +33,7 @@ from batchscan.version import VERSION
 if TYPE_CHECKING:
     from batchscan.summary import ScanSummary
 
-_FOLDER = click.Path(path_type=Path)
 _HIDE_PATHS = "--hide-paths"
-
-
-class _Location(click.Path):
-    """A path, or an address on an object store."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Read an address as `batchscan.location` does."""
-        return location(value) if is_uri(str(value)) else super().convert(value, param, ctx)
-
-
-_LOCATION = _Location(path_type=Path)
-
-EXIT_CODES = """\b
-Exit codes:
-  0    done
-  1    unexpected error
-  2    usage: an option, a path or an input file cannot be used
-  3    more images failed than --max-failures allows (results are written)
-  4    no image found
-  5    the output is in use by another run
-  6    a model is worse than its card says (the figures are printed)
-  130  interrupted by Ctrl-C (SIGINT); the same run or train command resumes
-  143  interrupted by SIGTERM; the same run or train command resumes
-"""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
@@ -68,6 +47,7 @@ def main() -> None:
     Examples:
       batchscan run /archive --out results.parquet
       batchscan metrics results.parquet --labels truth.csv
+      batchscan report results.parquet --labels truth.csv --out report.html
       batchscan train /data/chest_xray --out model/
       batchscan model show
       batchscan demo
@@ -127,6 +107,7 @@ def main() -> None:
     metavar="N|P%",
     help="More failed images end with exit code 3.  [default: only when every image failed]",
 )
+@click.option("--report", "page", type=_LOCATION, help="Also write an audit report, as HTML.")
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
@@ -136,7 +117,13 @@ def main() -> None:
 )
 @click.option("--summary", type=_FOLDER, help="A JSON file for counts, rates and exit code.")
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
-def run(max_failures: str | None, log_format: str, summary: Path | None, **options: Any) -> int:
+def run(
+    max_failures: str | None,
+    page: Location | None,
+    log_format: str,
+    summary: Path | None,
+    **options: Any,
+) -> int:
     """Score every X-ray image below ARCHIVE and write one Parquet file.
 
     Run the same command again to resume after an interruption, or to take in what is new or
@@ -147,12 +134,14 @@ def run(max_failures: str | None, log_format: str, summary: Path | None, **optio
     Examples:
       batchscan run /archive --out results.parquet
       batchscan run /archive --out results.parquet --labels truth.csv --max-failures 5%
+      batchscan run /archive --out results.parquet --report report.html
       batchscan run /archive --out results.parquet --exclude thumbnails --workers 8
       batchscan run /archive --out results.parquet --address auto
       batchscan run s3://bucket/xrays --out s3://bucket/results.parquet
     """
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
+    from batchscan.report_command import check_report_of_run, report_of_run
     from batchscan.run_log import RunLog
     from batchscan.summary_text import render_summary
 
@@ -161,8 +150,10 @@ def run(max_failures: str | None, log_format: str, summary: Path | None, **optio
     try:
         with log, as_interrupted(log.last_words):
             config = ScanConfig(max_failures=FailureLimit(max_failures), **options)
+            check_report_of_run(config, page)
             log.summary = scan_job().scan(config, open_progress(log_format=log_format))
             click.echo(render_summary(log.summary))
+            report_of_run(config, page)
             _refuse_failures(log.summary, max_failures)
     except BatchscanError as error:
         if not as_json:
@@ -389,6 +380,9 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(main, {}, "batchscan", "_BATCHSCAN_COMPLETE").source())
+
+
+main.add_command(report)
 
 
 def entry_point() -> NoReturn:

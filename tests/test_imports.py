@@ -25,6 +25,7 @@ SOURCES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob
 HEAVY = {
     *("ray", "tensorflow", "keras", "onnxruntime", "onnx", "sklearn"),
     *("numpy", "pyarrow", "pandas", "PIL", "matplotlib", "tqdm"),
+    *("jinja2", "scipy", "statsmodels"),
 }
 
 AFTERWARDS = """
@@ -69,6 +70,7 @@ def place(file: Path) -> str:
         "--version",
         "run --help",
         "metrics --help",
+        "report --help",
         "train --help",
         "demo --help",
         "model --help",
@@ -314,6 +316,7 @@ def test_errors_and_schema_are_the_ground() -> None:
         ("keras", {"batchscan/model.py", "training/"}),
         ("onnx", {"training/export.py"}),
         ("matplotlib", {"training/pictures.py"}),
+        ("jinja2", {"batchscan/report/html.py"}),
     ],
 )
 def test_heavy_packages_have_one_home(module: str, places: set[str]) -> None:
