@@ -21,8 +21,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchscan.audit import measure_result
-from batchscan.provenance import software_record
-from batchscan.report.document import Section
 from batchscan.report.reading import paths_of, read_rows
 from batchscan.report.rows import Rows
 from batchscan.results import Counts, write_result
@@ -141,9 +139,11 @@ def _digests(values: Numbers) -> pa.Array:
 
 
 def _hashes(values: Numbers, random: np.random.Generator) -> NDArray[np.uint64]:
-    """Return perceptual hashes, half of whose bits are mostly 0; one in fifty has a bit turned."""
-    rare = _mixed(values + 1) & _mixed(values + 2)
-    hashes = _mixed(values) & (rare | np.uint64(0xFFFFFFFF))
+    """Return perceptual hashes that come near each other by chance as often as real ones do.
+
+    One bit of two is 1 in one of four images only, and in one of fifty images a bit is turned.
+    """
+    hashes = _mixed(values) & (_mixed(values + (1 << 40)) | np.uint64(0xFFFFFFFF))
     turned = random.random(values.size) < 0.02
     bits = np.uint64(1) << random.integers(0, 64, values.size, dtype=np.uint64)
     return np.where(turned, hashes ^ bits, hashes)
