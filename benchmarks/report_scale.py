@@ -21,8 +21,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchscan.audit import measure_result
-from batchscan.report.reading import paths_of, read_rows
+from batchscan.perceptual_hash import hashes_as_text
+from batchscan.reference import Reference
+from batchscan.report.document import Section
+from batchscan.report.drift import drift_section
+from batchscan.report.flow import flow_section
+from batchscan.report.reading import read_rows
 from batchscan.report.rows import Rows
+from batchscan.report.score_distribution import scores_section
+from batchscan.report.trust import trust_section
 from batchscan.results import Counts, write_result
 from batchscan.schema import RESULT_SCHEMA
 from benchmarks.memory import peak_memory
@@ -54,9 +61,8 @@ def main() -> None:
 def write_rows(file: Path, rows: int) -> None:
     """Write a result of made-up rows, with the footer of a real one."""
     counts, random = Counts(), np.random.default_rng(0)
-    extra = [pa.field("phash", pa.uint64()), pa.field("ood_score", pa.float32())]
     schema = RESULT_SCHEMA
-    for field in extra:
+    for field in (pa.field("phash", pa.string()), pa.field("ood_score", pa.float32())):
         schema = schema if field.name in schema.names else schema.append(field)
 
     def tables() -> Iterator[pa.Table]:
@@ -101,7 +107,7 @@ def _table(number: Numbers, random: np.random.Generator, schema: pa.Schema) -> p
         "sex": pa.array(np.where(patient % 2, "F", "M")),
         "age_years": pa.array((patient % 90).astype(np.float32)),
         "patient_id_hmac": _digests(patient),
-        "phash": pa.array(_hashes(original, random)),
+        "phash": pa.array(hashes_as_text(_hashes(original, random))),
         "ood_score": pa.array(random.lognormal(-0.7, 0.33, n).astype(np.float32), mask=~scored),
     }
     lacking = {name: pa.nulls(n) for name in schema.names if name not in columns}
@@ -155,8 +161,27 @@ def _metrics(file: Path) -> None:
 
 def _report(file: Path) -> None:
     rows: Rows = _timed("read_rows", lambda: read_rows(file, by=("sex", "age_years")))
-    print(f"    {rows.table.nbytes / 1e6:.0f} MB of columns")
-    _timed("paths_of", lambda: paths_of(rows, np.arange(0, rows.table.num_rows, 100_001)))
+    print(f"{'  its columns':32}{'':9}{rows.table.nbytes / 1e6:9.0f}")
+    reference = _reference(rows)
+    sections: dict[str, Callable[[], Section]] = {
+        "flow": lambda: flow_section(rows),
+        "scores": lambda: scores_section(rows),
+        "drift": lambda: drift_section(rows, reference),
+        "trust": lambda: trust_section(rows, reference),
+    }
+    for name, section in sections.items():
+        _timed(name, section)
+
+
+def _reference(rows: Rows) -> Reference:
+    """Make a reference of 5,000 training images, of which a hundred are among the rows."""
+    random = np.random.default_rng(1)
+    hashes = random.integers(0, 2**64, 5000, dtype=np.uint64)
+    hashes[:100] = rows.table["phash"].slice(0, 100).to_numpy()
+    nothing = np.zeros((1, 1), np.float32)
+    scores = random.beta(2, 4, 5000)
+    quantiles = np.quantile(scores, np.linspace(0, 1, 1001)).astype(np.float32)
+    return Reference(quantiles, np.sort(hashes), nothing, nothing, 1.0)
 
 
 def _timed(name: str, work: Callable[[], Any]) -> Any:

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from batchscan.perceptual_hash import hashes_from_text
+
 _DIGITS = 64  # of a SHA-256 or an HMAC-SHA-256 in hexadecimal
 _KEPT = 16  # of them: 8 bytes, which agree by chance in one of 10^5 archives of 10^7 files
 
@@ -92,9 +94,12 @@ def ordinals(numbers: pa.Array) -> pa.Array:
     return _scattered(codes, numbers, pa.int32())
 
 
-def hashes(numbers: pa.Array) -> pa.Array:
-    """Return perceptual hashes as uint64; signed ones have the same bits."""
-    return numbers.view(pa.uint64()) if numbers.type == pa.int64() else numbers.cast(pa.uint64())
+def hashes(values: pa.Array) -> pa.Array:
+    """Return perceptual hashes, text of 16 hexadecimal digits, as uint64.
+
+    Raises `ValueError` for any other text.
+    """
+    return hashes_from_text(values) if len(values) else pa.array([], pa.uint64())
 
 
 def usable_scores(scores: Sequence[pa.Array], scored: pa.Array) -> list[pa.Array]:

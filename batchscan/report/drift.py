@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from batchscan.report.document import Block, Column, Section, Table, Text
 from batchscan.report.rows import Rows
 from batchscan.report.tallies import has_score, score_of
+from batchscan.schema import score_columns
 
 if TYPE_CHECKING:
     from batchscan.reference import Reference
@@ -24,41 +25,46 @@ Numbers = NDArray[np.floating]
 def drift_section(rows: Rows, reference: Reference | None) -> Section:
     """Return the population stability index and the Kolmogorov-Smirnov distance of the scores.
 
-    Both compare with the scores of the training images that the model's bundle knows. Where there
-    is nothing to compare, a text says so.
+    Both compare with the scores of the training images that the model's bundle knows; of more than
+    two classes, those of each. Where there is nothing to compare, a text says so.
     """
-    reason = _not_compared(rows, reference)
-    if reason or reference is None:
-        return Section("drift", "Drift of the scores", (Text("none", reason, "note"),))
-    scores = np.sort(score_of(rows)[has_score(rows)])
-    return Section("drift", "Drift of the scores", _comparison(scores, reference.score_quantiles))
-
-
-def _not_compared(rows: Rows, reference: Reference | None) -> str:
+    scored, blocks = has_score(rows), list[Block]()
     if reference is None:
-        return "The model's bundle knows no scores of its training images: no drift is computed."
-    if rows.threshold is None:
-        return "Drift of the scores is computed for two classes only."
-    if not has_score(rows).any():
-        return "No image was scored: no drift is computed."
-    if reference.score_quantiles[0] == reference.score_quantiles[-1]:
-        return "All training images have one score: no drift can be computed."
-    return ""
+        text = "The model's bundle knows no scores of its training images: no drift is computed."
+        return Section("drift", _TITLE, (Text("none", text, "note"),))
+    if not scored.any():
+        text = "No image was scored: no drift is computed."
+        return Section("drift", _TITLE, (Text("none", text, "warning"),))
+    two = rows.threshold is not None
+    quantiles = reference.score_quantiles.reshape(len(reference.score_quantiles), -1)
+    for place, name in enumerate(score_columns(rows.classes)):
+        own_class = "" if two else rows.classes[place]
+        scores = np.sort(score_of(rows, name)[scored])
+        blocks += _comparison(scores, quantiles[:, place], own_class)
+    return Section("drift", _TITLE, (*blocks, Text("caution", _CAUTION, "note")))
 
 
-def _comparison(scores: Numbers, quantiles: Numbers) -> tuple[Block, ...]:
+_TITLE = "Drift of the scores"
+
+
+def _comparison(scores: Numbers, quantiles: Numbers, own_class: str) -> list[Block]:
+    """Compare scores, which ascend, with the reference's; `own_class` of more than two."""
+    ending, of_class = (f"_{own_class}", f" of {own_class}") if own_class else ("", "")
+    if quantiles[0] == quantiles[-1]:
+        text = f"All training images have one score{of_class}: no drift can be computed."
+        return [Text(f"none{ending}", text, "note")]
     edges = decile_edges(quantiles)
     expected = expected_shares(quantiles, edges)
     counts = np.diff(np.searchsorted(scores, edges, side="right"), prepend=0, append=scores.size)
     index = stability_index(expected, counts)
     by_chance = (counts.size - 1) / scores.size
     distance = kolmogorov_smirnov(scores, quantiles)
-    return (
-        Text("reading", _reading(index, by_chance), "plain" if index < SMALL else "warning"),
-        _figures(index, by_chance, distance, scores.size),
-        _bins(edges, expected, counts),
-        Text("caution", _CAUTION, "note"),
-    )
+    reading = _reading(index, by_chance, of_class)
+    return [
+        Text(f"reading{ending}", reading, "good" if index < SMALL else "warning"),
+        _figures(index, by_chance, distance, scores.size, ending, of_class),
+        _bins(edges, expected, counts, ending, of_class),
+    ]
 
 
 def decile_edges(quantiles: Numbers) -> Numbers:
@@ -95,13 +101,13 @@ def kolmogorov_smirnov(scores: Numbers, quantiles: Numbers) -> float:
     return float(ks_2samp(scores, quantiles, method="asymp").statistic)
 
 
-def _reading(index: float, by_chance: float) -> str:
+def _reading(index: float, by_chance: float, of_class: str) -> str:
     if index < SMALL:
-        found = "the scores are spread much as those of the training images"
-    elif index < LARGE:
-        found = "the spread of the scores differs somewhat from that of the training images"
+        found = f"the scores{of_class} are spread much as those of the training images"
     else:
-        found = "the spread of the scores differs clearly from that of the training images"
+        degree = "somewhat" if index < LARGE else "clearly"
+        found = f"the scores{of_class} are spread {degree} otherwise than those of the training"
+        found += " images"
     text = f"Population stability index {index:.3f}: {found}."
     if by_chance > SMALL / 2:
         text += f" There are few images: about {by_chance:.3f} would come about by chance alone."
@@ -116,10 +122,12 @@ _CAUTION = (
 )
 
 
-def _figures(index: float, by_chance: float, distance: float, images: int) -> Table:
+def _figures(
+    index: float, by_chance: float, distance: float, images: int, ending: str, of_class: str
+) -> Table:
     return Table(
-        key="figures",
-        caption="Distance of the scores from those of the training images",
+        key=f"figures{ending}",
+        caption=f"Distance of the scores{of_class} from those of the training images",
         columns=(
             Column("name", "Figure"),
             Column("value", "value", "figure"),
@@ -134,13 +142,15 @@ def _figures(index: float, by_chance: float, distance: float, images: int) -> Ta
     )
 
 
-def _bins(edges: Numbers, expected: Numbers, counts: NDArray[np.int64]) -> Table:
+def _bins(
+    edges: Numbers, expected: Numbers, counts: NDArray[np.int64], ending: str, of_class: str
+) -> Table:
     names = [f"up to {edges[0]:.4f}"] if edges.size else ["all"]
     names += [f"above {low:.4f}, up to {high:.4f}" for low, high in pairwise(edges)]
     names += [f"above {edges[-1]:.4f}"] if edges.size else []
     return Table(
-        key="bins",
-        caption="Bins of the index: deciles of the scores of the training images",
+        key=f"bins{ending}",
+        caption=f"Bins of the index: deciles of the scores{of_class} of the training images",
         columns=(
             Column("bin", "Score"),
             Column("expected", "training images", "percent"),

@@ -109,7 +109,7 @@ class RowReader:
         columns["month"] = _converted(batch, "modified", months, pa.timestamp("us", "UTC"))
         columns["patient"] = _converted(batch, "patient_id_hmac", digest_numbers, pa.string())
         columns["content"] = _converted(batch, "sha256", digest_numbers, pa.string())
-        columns["phash"] = _converted(batch, "phash", hashes, pa.uint64())
+        columns["phash"] = _converted(batch, "phash", hashes, pa.string())
         for name, kind in (("flags", pa.list_(pa.string())), ("ood_score", pa.float32())):
             columns[name] = _converted(batch, name, _same, kind).cast(kind)
         return columns
