@@ -123,7 +123,7 @@ def folder_labels(
         parts = [folder_labels(chunk, classes, root_name) for chunk in paths.chunks]
         return pa.concat_arrays([pa.array([], pa.string()), *parts])
     names = names_by_spelling(classes)
-    folders = _folders(paths).dictionary_encode()
+    folders = folders_of(paths).dictionary_encode()
     labels = [
         _nearest_class([root_name or "", *folder.split("/")], names)
         for folder in folders.dictionary.to_pylist()
@@ -131,8 +131,8 @@ def folder_labels(
     return pa.array(labels, pa.string()).take(folders.indices)
 
 
-def _folders(paths: pa.Array) -> pa.Array:
-    """Cut the last part off each path; "" where there is no other."""
+def folders_of(paths: pa.Array) -> pa.Array:
+    """Return the folder of each path, without the last `/`; "" where there is none."""
     parts = pc.split_pattern(paths, "/", max_splits=1, reverse=True)
     firsts = pc.list_element(parts, 0)
     return pc.if_else(pc.equal(pc.list_value_length(parts), 2), firsts, "")
