@@ -28,6 +28,7 @@ from batchscan.archive import (
 from batchscan.bundle import Bundle
 from batchscan.config import ScanConfig
 from batchscan.container import close_containers
+from batchscan.digest import RowsDigest, sealed
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
 from batchscan.hidden_paths import hide_paths, recognise
 from batchscan.image import PREPROCESSING
@@ -307,12 +308,13 @@ class _Scan:
         if self._hiding is not None:
             stay = (self._derive(table, schema) for table in self._unrecognised)
             tables = hide_paths(tables, self._hiding, stay)
+        digest = RowsDigest(schema.names)
         write_result(
             self._workspace.out,
             self._workspace.scratch,
             schema,
-            tables,
-            lambda: self._footer(state),
+            digest.passing(tables),
+            lambda: sealed(self._footer(state), digest),
         )
 
     def _derive(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
