@@ -18,38 +18,16 @@ from typing import Any, NoReturn
 import click
 
 from batchscan import claim_training, folds_job, scan_job
+from batchscan.audit_commands import compare, verify
 from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
-from batchscan.location import Location, is_uri, location
+from batchscan.location import Location
+from batchscan.parameters import EXIT_CODES
+from batchscan.parameters import FOLDER as _FOLDER
+from batchscan.parameters import LOCATION as _LOCATION
 from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
 from batchscan.text import one_line
 from batchscan.version import VERSION
-
-_FOLDER = click.Path(path_type=Path)
-
-
-class _Location(click.Path):
-    """A path, or an address on an object store."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Read an address as `batchscan.location` does."""
-        return location(value) if is_uri(str(value)) else super().convert(value, param, ctx)
-
-
-_LOCATION = _Location(path_type=Path)
-
-EXIT_CODES = """\b
-Exit codes:
-  0    done
-  1    unexpected error
-  2    usage: an option, a path or an input file cannot be used
-  3    more images failed than --max-failures allows (results are written)
-  4    no image found
-  5    the output is in use by another run
-  6    a model is worse than its card says (the figures are printed)
-  130  interrupted by Ctrl-C (SIGINT); the same run or train command resumes
-  143  interrupted by SIGTERM; the same run or train command resumes
-"""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
@@ -63,6 +41,7 @@ def main() -> None:
     Examples:
       batchscan run /archive --out results.parquet
       batchscan metrics results.parquet --labels truth.csv
+      batchscan verify results.parquet --archive /archive
       batchscan train /data/chest_xray --out model/
       batchscan model show
       batchscan demo
@@ -343,6 +322,10 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(main, {}, "batchscan", "_BATCHSCAN_COMPLETE").source())
+
+
+main.add_command(verify)
+main.add_command(compare)
 
 
 def entry_point() -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 _LOOKS_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
 
 
@@ -17,6 +18,11 @@ def display_path(name: str) -> str:
     if "\\x" in name:
         name = _LOOKS_ESCAPED.sub(r"\\x5c", name)
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def name_of(path: str) -> str:
+    """Return the file's name that `display_path` has turned into this path."""
+    return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), path.encode()))
 
 
 def sort_key(name: str) -> str:
