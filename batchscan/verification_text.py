@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from batchscan.text import entries, one_line, paragraph
 from batchscan.verification import Seal, Verification
-from batchscan.verification_trial import DISAGREEMENTS, TOLERANCE
+from batchscan.verification_trial import TOLERANCE
 
 _WORDS = {
-    "content": "whose content differs from the SHA-256, with the same size and time",
-    "score": "whose score differs",
-    "category": "that became something else: another failure, a skip, or a score",
-    "gone": "whose file is gone",
-    "changed": "whose file has changed since the run",
-    "unreadable": "whose file cannot be read now",
+    "content": "DISAGREE: other content, under the recorded size and time",
+    "score": "DISAGREE: another score",
+    "category": "DISAGREE: scored, skipped or failed otherwise than recorded",
+    "gone": "files are gone",
+    "changed": "files have changed since the run",
+    "unreadable": "files cannot be read now",
 }
 
 
@@ -63,8 +63,7 @@ def _counts(found: Verification) -> list[str]:
     ]
     for name, words in _WORDS.items():
         if count := verdicts[name]:
-            mark = "DIFFER " if name in DISAGREEMENTS else ""
-            lines.append(f"    {count:>9,}  {mark}{words}")
+            lines.append(f"    {count:>9,}  {words}")
     if count := found.survey.not_tried:
         text = "rows of the result are not tried: their failures pass, or end whoever tries them"
         lines += paragraph(text, " " * 15, f"    {count:>9,}  ")
