@@ -63,7 +63,7 @@ def _facts(side: Side) -> dict[str, str]:
         "model": model.get("name"),
         "model digest": model.get("digest"),
         "classes": ", ".join(side.classes),
-        "threshold": side.threshold,
+        "threshold": None if side.threshold is None else f"{side.threshold:.6g}",
     }
     found |= {name.replace("_", " "): side.footer.get(name) for name in _FACTS}
     return {name: "-" if value is None else str(value) for name, value in found.items()}
@@ -82,13 +82,10 @@ def _differences(pairs: Pairs) -> list[Text]:
                 "warning",
             )
         )
-    same_digests = first["preprocessing digest"] == second["preprocessing digest"]
+    digests = [side["preprocessing digest"] for side in (first, second)]
     if first["preprocessing"] != second["preprocessing"]:
         texts.append(Text("preprocessing", _otherwise(first, second), "warning"))
-    elif not same_digests and "-" not in (
-        first["preprocessing digest"],
-        second["preprocessing digest"],
-    ):
+    elif "-" not in digests and digests[0] != digests[1]:
         text = "Images were decoded by other versions of the libraries, with other pixels."
         texts.append(Text("preprocessing", text, "note"))
     if first["threshold"] != second["threshold"]:
@@ -148,7 +145,7 @@ def _images_section(pairs: Pairs) -> Section:
 def _statuses(pairs: Pairs) -> Table:
     names = (SCORED, SKIPPED, FAILED)
     columns = [Column(name, f"B: {name}", "count") for name in names]
-    rows = tuple(
+    rows: tuple[tuple[Value, ...], ...] = tuple(
         (f"A: {one}", *(pairs.counts.statuses[one, other] for other in names)) for one in names
     )
     caption = "What became of the images that are in both"
@@ -170,7 +167,9 @@ def _scores_section(pairs: Pairs) -> Section:
     )
     gaps = pairs.scores[1].astype(np.float64) - pairs.scores[0]
     names = score_columns(pairs.first.classes)
-    rows = tuple((name, *_spread(gaps[:, place])) for place, name in enumerate(names))
+    rows: tuple[tuple[Value, ...], ...] = tuple(
+        (name, *_spread(gaps[:, place])) for place, name in enumerate(names)
+    )
     table = Table("distances", "Distances of scores", columns, rows)
     charts = [_histogram(name, gaps[:, place]) for place, name in enumerate(names)]
     return Section("scores", "Scores", (table, *charts))

@@ -19,6 +19,9 @@ from batchscan.report.document import (
 )
 from batchscan.text import INDENT, LONGEST_CELL, WIDTH, entries, paragraph, printable, table
 
+MANY_ROWS = 8
+"""Of more rows that are too wide each is written as a paragraph, not as a list."""
+
 _TONES = {"warning": "WARNING  ", "note": "", "good": "", "plain": ""}
 
 
@@ -57,7 +60,7 @@ def _table(block: Table) -> list[str]:
 
 
 def _laid_out(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Lay a table out: names and texts as entries, what is too wide row by row."""
+    """Lay a table out: two columns as entries, what is too wide row by row."""
     if len(head) == 2:
         return entries([(name, value) for name, value in rows], INDENT * 2)
     lines = table(head, rows, INDENT * 2)
@@ -66,8 +69,12 @@ def _laid_out(head: list[str], rows: list[list[str]]) -> list[str]:
         return lines
     lines = []
     for row in rows:
+        named = list(zip(head[1:], row[1:], strict=True))
         lines += paragraph(row[0], INDENT * 3, INDENT * 2)
-        lines += entries(zip(head[1:], row[1:], strict=True), INDENT * 3)
+        if len(rows) > MANY_ROWS:
+            lines += paragraph("; ".join(f"{name} {cell}" for name, cell in named), INDENT * 3)
+        else:
+            lines += entries(named, INDENT * 3)
     return lines
 
 
