@@ -24,7 +24,7 @@ PACKAGES = ("batchscan", "jobs", "training")
 SOURCES = sorted(file for package in PACKAGES for file in (ROOT / package).glob("*.py"))
 HEAVY = {
     *("ray", "tensorflow", "keras", "onnxruntime", "onnx", "sklearn"),
-    *("numpy", "pyarrow", "pandas", "PIL", "matplotlib", "tqdm"),
+    *("numpy", "pyarrow", "pandas", "PIL", "matplotlib", "tqdm", "scipy", "statsmodels"),
 }
 
 AFTERWARDS = """
@@ -69,6 +69,8 @@ def place(file: Path) -> str:
         "--version",
         "run --help",
         "metrics --help",
+        "verify --help",
+        "compare --help",
         "train --help",
         "demo --help",
         "model --help",

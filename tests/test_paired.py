@@ -56,7 +56,8 @@ def test_published_areas(
 def by_the_paper(positive: NDArray[np.bool_], *scores: NDArray[Any]) -> tuple[float, float]:
     """Return difference and variance by the paper's formulas, with all pairs in a matrix."""
     kernels = [
-        np.sign(score[positive][:, None] - score[~positive][None, :]) / 2 + 0.5 for score in scores
+        np.sign(score[positive][:, None] - score[~positive][None, :]).astype(float) / 2 + 0.5
+        for score in scores
     ]
     v10 = [kernel.mean(axis=1) for kernel in kernels]
     v01 = [kernel.mean(axis=0) for kernel in kernels]
