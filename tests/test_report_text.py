@@ -41,7 +41,8 @@ AXIS = Axis("x", 0.0, 1.0)
         (0.9999, "percent", ">99.9%"),
         (0.0001, "percent", "<0.1%"),
         (-0.034, "percent", "-3.4%"),
-        (-0.0001, "percent", "0.0%"),
+        (-0.0001, "percent", ">-0.1%"),
+        (0.0, "percent", "0.0%"),
         (0.0004, "p_value", "<0.001"),
         (1.0, "p_value", "1.000"),
         (0.12345, "figure", "0.123"),
@@ -103,7 +104,7 @@ def test_charts_and_pictures_say_what_they_show() -> None:
         "All alike.",
         "1,200  found",
         "7  failed",
-        "1 pict",
+        "Sheet: 1 to be seen",
     ):
         assert words in text
 

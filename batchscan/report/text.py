@@ -44,8 +44,8 @@ def _block(block: Block) -> list[str]:
     if isinstance(block, Flow):
         return _flow(block)
     if isinstance(block, Sheet):
-        pictures = f"{len(block.pictures):,} pictures, which only the HTML shows."
-        return paragraph(f"{block.caption}: {pictures} {block.note}")
+        number = f"{len(block.pictures):,} to be seen in the HTML."
+        return paragraph(f"{block.caption}: {number} {block.note}")
     return paragraph(f"{block.caption}: {block.summary}")
 
 
@@ -115,12 +115,12 @@ def _plain(value: str | int | float | bool | None, kind: Kind) -> str:
 
 
 def _rounded(value: float, digits: int, exact: tuple[int, ...]) -> str:
-    """Round, but write no 0 or 1 that isn't one: <0.001, >0.999."""
+    """Round, but write no 0 or 1 that isn't one: <0.001, >0.999, and >-0.001 below 0."""
     text, step = f"{value:.{digits}f}", 10**-digits
     for limit in exact:
         if float(text) == limit and value != limit:
-            if limit == 0 and value > 0:
-                return f"<{step:.{digits}f}"
+            if limit == 0:
+                return f"<{step:.{digits}f}" if value > 0 else f">-{step:.{digits}f}"
             if limit != 0 and value < limit:
                 return f">{limit - step:.{digits}f}"
     return text.replace("-", "", 1) if float(text) == 0 else text
