@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from batchscan import claim_training, folds_job, scan_job
+from batchscan.audit_commands import compare, verify
 from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
 from batchscan.job_command import job_group
 from batchscan.location import Location
@@ -48,6 +49,7 @@ def main() -> None:
       batchscan run /archive --out results.parquet
       batchscan metrics results.parquet --labels truth.csv
       batchscan report results.parquet --labels truth.csv --out report.html
+      batchscan verify results.parquet --archive /archive
       batchscan train /data/chest_xray --out model/
       batchscan model show
       batchscan demo
@@ -383,6 +385,8 @@ def completion(shell: str) -> None:
 
 
 main.add_command(report)
+main.add_command(verify)
+main.add_command(compare)
 
 
 def entry_point() -> NoReturn:

@@ -30,6 +30,7 @@ Exit codes:
   4    no image found
   5    the output is in use by another run
   6    a model is worse than its card says (the figures are printed)
+  7    a result does not come out again as it is (the report is printed)
   130  interrupted by Ctrl-C (SIGINT); the same run or train command resumes
   143  interrupted by SIGTERM; the same run or train command resumes
 """

@@ -27,6 +27,7 @@ from batchscan.archive import (
 from batchscan.bundle import Bundle
 from batchscan.config import ScanConfig
 from batchscan.container import close_containers
+from batchscan.digest import RowsDigest, sealed
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
 from batchscan.hidden_listing import HiddenListing, hidden_notes
 from batchscan.image import PREPROCESSING
@@ -315,12 +316,13 @@ class _Scan:
                 schema = schema.append(column)
         parts = part_sources(self._workspace.folder, only=state.generation)
         tables = (self._derive(table, schema) for table in sweep(parts, self._part_schema))
+        digest = RowsDigest(schema.names)
         write_result(
             self._workspace.out,
             self._workspace.scratch,
             schema,
-            tables,
-            lambda: self._footer(state),
+            digest.passing(tables),
+            lambda: sealed(self._footer(state), digest),
         )
 
     def _derive(self, table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from batchscan.bundle import Bundle, load_bundle
+from batchscan.commit import commit
 from batchscan.errors import BundleError, UsageError
 from batchscan.image import PREPROCESSING
 from batchscan.location import Location
+from batchscan.preprocessing_digest import preprocessing_digest
 from batchscan.version import VERSION
 from batchscan.workspace import Identity
 
-_PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "pyarrow", "ray", "tensorflow")
+_PACKAGES = (
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "pyarrow", "ray", "tensorflow"),
+    *("pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm"),
+    "zstandard",
+)
+CARD_FIELDS = ("created", "intended_use", "limits")
+"""What a result says of its model beside its name: enough to know what the scores are meant for."""
 
 
 def load_matching_bundle(folder: Path | None) -> Bundle:
@@ -35,10 +44,13 @@ def load_matching_bundle(folder: Path | None) -> Bundle:
 
 def software_record(bundle: Bundle) -> dict[str, Any]:
     """Name the program and the model that made the scores, in JSON's types."""
+    identity = {"name": bundle.name, "digest": bundle.digest, "classes": list(bundle.classes)}
     return {
         "version": VERSION,
-        "model": {"name": bundle.name, "digest": bundle.digest, "classes": list(bundle.classes)},
+        "commit": commit(),
+        "model": identity | {name: bundle.card.get(name) for name in CARD_FIELDS},
         "preprocessing": PREPROCESSING,
+        "preprocessing_digest": preprocessing_digest(),
         "packages": _package_versions(),
     }
 
@@ -49,7 +61,9 @@ def host_facts() -> dict[str, Any]:
         "name": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
+        "processor": _processor(),
         "cpus": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
 
 
@@ -98,6 +112,16 @@ def _refuse_other_pseudonyms(place: Location, found: Identity, wanted: Identity)
         raise UsageError(
             f"{place} was made {before} --hide-paths, now it is {now}: do as before, {remedy}"
         )
+
+
+def _processor() -> str | None:
+    """Name the kind of processor: a score's last digits may depend on it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    named = re.search(r"^model name\s*:\s*(\S.*)$", text, re.MULTILINE)
+    return named[1] if named else platform.machine() or None
 
 
 def _package_versions() -> dict[str, str]:

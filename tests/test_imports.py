@@ -71,6 +71,8 @@ def place(file: Path) -> str:
         "run --help",
         "metrics --help",
         "report --help",
+        "verify --help",
+        "compare --help",
         "train --help",
         "demo --help",
         "model --help",
