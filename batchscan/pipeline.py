@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batchscan.archive import (
     ListingNotes,
@@ -42,7 +41,7 @@ from batchscan.metrics import (
 )
 from batchscan.observer import Observer, Progress
 from batchscan.outcomes import predictions
-from batchscan.place import is_there, readable, remedy
+from batchscan.place import is_there, remedy
 from batchscan.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.provenance import (
     host_facts,
@@ -52,6 +51,7 @@ from batchscan.provenance import (
     software_record,
 )
 from batchscan.pseudonym import path_hmac
+from batchscan.reference import load_reference
 from batchscan.results import (
     Counts,
     Source,
@@ -143,6 +143,7 @@ class _Scan:
         self._root = str(self._archive)
         self._threshold = threshold
         self._part_schema = score_schema(bundle.classes)
+        self._reference = load_reference(bundle)
         self._clock = time.monotonic()
         self._notes = ListingNotes()
         self._plan = PlanCounts()
@@ -227,6 +228,7 @@ class _Scan:
             input_size=self._bundle.input_size,
             classes=self._bundle.classes,
             rules=self._config.rules,
+            reference=self._reference,
         )
         model = self._bundle.model_bytes(self._config.runtime)
         dispatch(job, model, chain([first], shards), self._tally)
@@ -264,8 +266,10 @@ class _Scan:
 
         Where a folder could not be read, nobody knows which of the others are gone: they stay.
         """
-        rows = pq.read_table(readable(self._workspace.out), columns=self._part_schema.names)
-        known, others = recognise(rows.cast(self._part_schema), names, key)
+        sources = result_sources(self._workspace.out, self._part_schema)
+        tables = [source.load().cast(self._part_schema) for source in sources]
+        rows = pa.concat_tables(tables or [self._part_schema.empty_table()])
+        known, others = recognise(rows, names, key)
         if self._notes.unreadable_folders:
             self._unrecognised.append(others)
             self._plan.kept += others.num_rows
