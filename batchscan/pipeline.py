@@ -53,6 +53,7 @@ from batchscan.provenance import (
     software_record,
 )
 from batchscan.pseudonym import key_check, path_column, shown_path
+from batchscan.reference import load_reference
 from batchscan.results import (
     Counts,
     part_name,
@@ -155,6 +156,7 @@ class _Scan:
         self._hidden: HiddenListing | None = None
         self._threshold = threshold
         self._part_schema = score_schema(bundle.classes)
+        self._reference = load_reference(bundle)
         self._clock = time.monotonic()
         self._notes = ListingNotes()
         self._plan = PlanCounts()
@@ -242,6 +244,7 @@ class _Scan:
             input_size=self._bundle.input_size,
             classes=self._bundle.classes,
             rules=self._config.rules,
+            reference=self._reference,
         )
         model = self._bundle.model_bytes(self._config.runtime)
         dispatch(job, model, chain([first], shards), self._tally)

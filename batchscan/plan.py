@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,12 +19,13 @@ from batchscan.archive import FileState, ListingNotes, file_state
 from batchscan.container import in_reading_order
 from batchscan.pseudonym import path_column
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.schema import SKIPS, TRANSIENT
+from batchscan.schema import SCORED, SKIPS, TRANSIENT
 from batchscan.shard import Shard
 
 _SMALLEST_PIECE = 16
 _FIRST_SHARDS = 8
 _FIRST_SIZE = 32
+_EARLIER_VERSION = "earlier_version"
 
 Order = Callable[[Iterator[str]], Iterator[str]]
 """Passes the names of images on, in another order."""
@@ -42,8 +44,9 @@ class FinishedRows:
     """The rows of earlier runs, in order of path, with a mark on those that stay.
 
     `keep` is called with a table of the rows that stay, whenever enough are together. Rows of the
-    categories `retried` do not stay: of failures, of skips, or of flags that stand for a skip.
-    `told` holds states of files that the listing has found out, and nobody needs to ask for again.
+    categories `retried` do not stay: of failures, of skips, or of flags that stand for a skip. Nor
+    do scored rows of an earlier version, which lack what is computed from pixels now. `told` holds
+    states of files that the listing has found out, and nobody needs to ask for again.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class FinishedRows:
 
     def _states_agree(self, root: str, name: str) -> bool:
         size, modified, category = self._states[self._row]
-        if category in self._retried:
+        if category in self._retried or category == _EARLIER_VERSION:
             return False
         # A listing that tells states has just told this one's; asking anew would be a request each.
         told = self._told.get(name, self._notes.state)
@@ -141,11 +144,17 @@ class FinishedRows:
 
 
 def _categories(table: pa.Table) -> list[str | None]:
-    """Return for each row why it failed, was skipped, or would have been without --score-all."""
+    """Return for each row why it failed, was skipped, or would have been without --score-all.
+
+    Scored rows that lack a hash are of an earlier version.
+    """
     found: list[str | None] = pc.coalesce(table["failure"], table["skip"]).to_pylist()
     if pc.max(pc.list_value_length(table["flags"])).as_py():
         for row, flags in enumerate(table["flags"].to_pylist()):
             found[row] = found[row] or next((flag for flag in flags or () if flag in SKIPS), None)
+    earlier = pc.and_(pc.equal(table["status"], SCORED), pc.is_null(table["phash"]))
+    for row in np.flatnonzero(earlier).tolist():
+        found[row] = _EARLIER_VERSION
     return found
 
 

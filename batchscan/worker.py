@@ -17,15 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batchscan.card import REFERENCE
 from batchscan.container_kind import is_container
 from batchscan.desk import Desk, Work
-from batchscan.errors import WorkerError
+from batchscan.errors import BundleError, WorkerError
 from batchscan.location import Uri, is_uri, location
 from batchscan.model import Scorer, open_scorer
 from batchscan.objects import is_folder
 from batchscan.observer import Observer, ShardReport, WorkerFacts
 from batchscan.place import is_there, readable, remedy
 from batchscan.pseudonym import path_column
+from batchscan.reference import Reference
 from batchscan.results import part_name, write_part
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import TWO_CLASSES
@@ -54,6 +56,7 @@ class Job:
     input_size: int
     classes: tuple[str, ...] = TWO_CLASSES
     rules: Rules = DEFAULT_RULES
+    reference: Reference | None = None
 
 
 class ShardWorker:
@@ -95,6 +98,7 @@ class ShardWorker:
             threads=self._threads,
             device=device,
         )
+        _check_reference(self._job.reference, self._scorer)
         return WorkerFacts(socket.gethostname(), os.getpid(), self._scorer.provider, warning)
 
     def run(self, shard: Shard) -> ShardReport:
@@ -106,7 +110,13 @@ class ShardWorker:
             return self._load_watched(shard, load, names)
 
         table = score_shard(
-            job.root, shard, self._scorer, watched, classes=job.classes, rules=job.rules
+            job.root,
+            shard,
+            self._scorer,
+            watched,
+            classes=job.classes,
+            rules=job.rules,
+            reference=job.reference,
         )
         self._check_archive(table)
         commit_part(job, shard, table)
@@ -151,6 +161,18 @@ class ShardWorker:
                 "mid-run: mount the archive again (or renew the credentials), then run the same "
                 "command again"
             )
+
+
+def _check_reference(reference: Reference | None, scorer: Scorer) -> None:
+    """Raise `BundleError` where distances are measured in other features than the network has."""
+    if reference is None or scorer.features is None:
+        return
+    expected = reference.means.shape[1]
+    if scorer.features.count != expected:
+        raise BundleError(
+            f"{REFERENCE}: expected a network with {expected} features, found one with "
+            f"{scorer.features.count}; make it anew with `python -m training.reference`"
+        )
 
 
 def _is_container_file(path: str) -> bool:
