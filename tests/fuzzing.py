@@ -19,8 +19,8 @@ from PIL import Image
 from batchscan.phantom import draw_phantom
 from batchscan.rules import Rules
 from batchscan.schema import FAILED, FAILURES, FLAGS, SCORED, SKIPPED, SKIPS, score_table
-from batchscan.shard import load_sample
-from batchscan.signature import SNIFF_BYTES, sniff
+from batchscan.run.shard import load_sample
+from batchscan.image.signature import SNIFF_BYTES, sniff
 
 SIZE = 144
 RULES = Rules(max_pixels=20_000_000)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from batchscan.card import CARD
+from batchscan.model.card import CARD
 from batchscan.errors import DatasetError
 
 NEGATIVE = frozenset({"normal", "no_finding", "healthy", "negative"})

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batchscan.disk import replace_durably
+from batchscan.results.disk import replace_durably
 from batchscan.errors import OutputInUse, UsageError
 from training.progress import say
 
