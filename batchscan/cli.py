@@ -19,15 +19,15 @@ import click
 
 from batchscan import claim_training, folds_job, scan_job
 from batchscan.commands.audit import compare, verify
-from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
 from batchscan.commands.job import job_group
-from batchscan.storage.location import Location
 from batchscan.commands.parameters import EXIT_CODES
 from batchscan.commands.parameters import FOLDER as _FOLDER
 from batchscan.commands.parameters import LOCATION as _LOCATION
 from batchscan.commands.report import report
+from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
 from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
+from batchscan.storage.location import Location
 from batchscan.terminal.text import one_line
 from batchscan.version import VERSION
 
@@ -141,10 +141,10 @@ def run(
       batchscan run /archive --out results.parquet --address auto
       batchscan run s3://bucket/xrays --out s3://bucket/results.parquet
     """
-    from batchscan.config import FailureLimit, ScanConfig
-    from batchscan.terminal.progress import open_progress
     from batchscan.commands.report import check_report_of_run, report_of_run
+    from batchscan.config import FailureLimit, ScanConfig
     from batchscan.run.log import RunLog
+    from batchscan.terminal.progress import open_progress
     from batchscan.terminal.summary_text import render_summary
 
     as_json = log_format == "json"

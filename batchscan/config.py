@@ -11,10 +11,10 @@ from typing import Any
 
 from batchscan.archive.listing import Selection, check_archive, display_path
 from batchscan.errors import UsageError
-from batchscan.storage.location import Location, Uri
 from batchscan.model.scorer import RUNTIMES
 from batchscan.privacy.pseudonym import path_column, read_key
 from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.storage.location import Location, Uri
 
 DEFAULT_SHARD_SIZE = 256
 _DAY = 86_400

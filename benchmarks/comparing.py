@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchscan.compare.comparison import compare_results
-from batchscan.run.digest import RowsDigest, sealed
 from batchscan.report.page.text import render_text
+from batchscan.run.digest import RowsDigest, sealed
 from batchscan.schema import DICTIONARY_COLUMNS, RESULT_SCHEMA
 from batchscan.verify.sample import read_rows, survey
 

@@ -20,7 +20,6 @@ from unittest import mock
 import pyarrow as pa
 
 from batchscan.archive.listing import FileState, ListingNotes
-from batchscan.run.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.results.result import (
     part_name,
     part_sources,
@@ -29,6 +28,7 @@ from batchscan.results.result import (
     write_part,
     write_result,
 )
+from batchscan.run.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.schema import SCORE_SCHEMA, SCORED, ScoreRow, score_table
 
 STATE = FileState(220_000, 1_700_000_000_000_000)

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from batchscan.archive.listing import file_state
-from batchscan.run.desk import LastWords, last_words
 from batchscan.errors import ImageFailure
+from batchscan.run.desk import LastWords, last_words
 from batchscan.run.observer import Observer, ShardReport
-from batchscan.schema import score_table
 from batchscan.run.shard import Shard, row_without_score
 from batchscan.run.worker import Job, commit_part, note_file
+from batchscan.schema import score_table
 
 _ATTEMPTS = 2  # Deaths of a worker under a shard before the shard is halved, or its image given up.
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tiny_bundle import write_tiny_bundle, write_tiny_class_bundle
 
-from batchscan.model.activation import Explained, open_explainer
-from batchscan.model.bundle import Bundle, load_bundle, write_bundle
 from batchscan.errors import BundleError
 from batchscan.image.decode import PREPROCESSING
+from batchscan.model.activation import Explained, open_explainer
+from batchscan.model.bundle import Bundle, load_bundle, write_bundle
 from batchscan.model.scorer import open_scorer
 from batchscan.phantom import draw_phantom
 

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import tiny_onnx, write_tiny_bundle, write_tiny_class_bundle
 
-from batchscan.model.bundle import Bundle, load_bundle, refuse_unless_replaceable, write_bundle
 from batchscan.errors import BundleError
 from batchscan.image.decode import PREPROCESSING
+from batchscan.model.bundle import Bundle, load_bundle, refuse_unless_replaceable, write_bundle
 from batchscan.model.scorer import open_scorer
 
 

@@ -17,13 +17,13 @@ from tiny_bundle import write_tiny_bundle
 
 import batchscan
 from batchscan.compare.comparison import compare_results
+from batchscan.compare.pairing import MOST_CHANGED, pair
+from batchscan.compare.side_by_side import read_side
 from batchscan.errors import LabelError, UsageError
 from batchscan.metrics.paired import paired_areas, paired_proportions
-from batchscan.compare.pairing import MOST_CHANGED, pair
 from batchscan.report.document import Document, Estimate, Table, Text
 from batchscan.report.page.text import render_text
 from batchscan.schema import result_schema, score_columns
-from batchscan.compare.side_by_side import read_side
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 

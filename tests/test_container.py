@@ -24,7 +24,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import batchscan
-from batchscan.container import tar as container_tar
 from batchscan.archive.listing import (
     ListingNotes,
     Selection,
@@ -34,15 +33,16 @@ from batchscan.archive.listing import (
     list_images,
     read_image,
 )
-from batchscan.container.reading import close_containers, in_reading_order
+from batchscan.container import tar as container_tar
 from batchscan.container.limits import ContainerLimits
+from batchscan.container.member import UNSAFE, safe_name
 from batchscan.container.pace import inside_container, step, steps_of
+from batchscan.container.reading import close_containers, in_reading_order
 from batchscan.errors import ImageFailure, UsageError
 from batchscan.labels.lookup import label_of_folder
-from batchscan.container.member import UNSAFE, safe_name
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.schema import FAILURES
 from batchscan.run.summary import ScanSummary
+from batchscan.schema import FAILURES
 from batchscan.terminal.summary_text import render_summary
 
 JPEG, PNG = encode(picture(8, 8), "jpeg"), encode(picture(9, 9), "png")

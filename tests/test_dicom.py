@@ -23,9 +23,9 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from batchscan.dicom.reader import read_dicom
 from batchscan.errors import ImageFailure, ImageSkip, NotScored
 from batchscan.image.decode import decode
+from batchscan.image.signature import EXTENSIONS, SNIFF_BYTES, kind_of_other, sniff
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FAILURES, SKIPS
-from batchscan.image.signature import EXTENSIONS, SNIFF_BYTES, kind_of_other, sniff
 
 # pytest shows warnings that the program itself keeps from the user.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -14,10 +14,10 @@ import onnx
 import pytest
 from tiny_networks import TINY, TINY_FIVE_BLOCK
 
-from batchscan.model.bundle import load_bundle
-from batchscan.model.card import MODEL_FILES
 from batchscan.errors import BatchscanError, BundleError
 from batchscan.image.decode import decode
+from batchscan.model.bundle import load_bundle
+from batchscan.model.card import MODEL_FILES
 from batchscan.model.scorer import open_scorer
 from batchscan.phantom import draw_phantom
 from training.device import open_device

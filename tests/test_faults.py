@@ -31,10 +31,10 @@ from hypothesis import strategies as st
 from tiny_bundle import tiny_onnx, write_tiny_bundle
 
 import batchscan
-from batchscan.model.bundle import write_bundle
 from batchscan.config import ScanConfig
 from batchscan.errors import NoImagesFound, UsageError, WorkerError
 from batchscan.image.decode import PREPROCESSING
+from batchscan.model.bundle import write_bundle
 from batchscan.run.observer import Observer, ShardReport
 from batchscan.run.pipeline import run_scan
 from batchscan.run.shard import Shard

@@ -22,9 +22,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from batchscan.errors import ImageFailure, ImageSkip, Interrupted, NotScored
 from batchscan.image.decode import DecodedImage, decode
+from batchscan.image.signature import EXTENSIONS, FORMATS, SNIFF_BYTES, sniff
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FAILURES, SKIPS
-from batchscan.image.signature import EXTENSIONS, FORMATS, SNIFF_BYTES, sniff
 
 # pytest shows warnings that the program itself keeps from the user.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")

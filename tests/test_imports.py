@@ -16,8 +16,8 @@ from commands import COMMAND, PATIENCE, environment, rows, run, without_modules,
 from tiny_bundle import tiny_onnx
 
 import batchscan
-from batchscan.model.bundle import write_bundle
 from batchscan.image.decode import PREPROCESSING
+from batchscan.model.bundle import write_bundle
 
 ROOT = Path(batchscan.__file__).parents[1]
 PACKAGES = ("batchscan", "jobs", "training")

@@ -20,9 +20,9 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from batchscan.errors import BatchscanError, LabelError, UsageError
-from batchscan.metrics.figures import AGAINST_THE_REST, class_figures
 from batchscan.labels.file import read_labels
 from batchscan.labels.lookup import LabelTable
+from batchscan.metrics.figures import AGAINST_THE_REST, class_figures
 from batchscan.metrics.measure import (
     METRICS_SCHEMA,
     Metric,
@@ -33,9 +33,7 @@ from batchscan.metrics.measure import (
     metrics_from_result,
     write_metrics,
 )
-from batchscan.metrics.table import render_metrics
 from batchscan.metrics.outcomes import ClassOutcomes, Outcomes, likeliest, predicted_positive
-from batchscan.schema import RESULT_SCHEMA
 from batchscan.metrics.statistics import (
     delong_interval,
     f1_interval,
@@ -43,6 +41,8 @@ from batchscan.metrics.statistics import (
     roc_auc,
     wilson_interval,
 )
+from batchscan.metrics.table import render_metrics
+from batchscan.schema import RESULT_SCHEMA
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 

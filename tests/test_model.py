@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_bundle import tiny_class_onnx, tiny_onnx
 
-from batchscan.model.bundle import load_bundle
 from batchscan.errors import BundleError, UsageError, WorkerError
 from batchscan.image.decode import decode
+from batchscan.model.bundle import load_bundle
 from batchscan.model.scorer import BATCH, Scorer, open_scorer
 
 

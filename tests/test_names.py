@@ -11,7 +11,13 @@ from conftest import encode, picture
 
 import batchscan
 from batchscan.archive import listing as archive_module
-from batchscan.archive.listing import ListingNotes, display_path, file_state, list_images, read_image
+from batchscan.archive.listing import (
+    ListingNotes,
+    display_path,
+    file_state,
+    list_images,
+    read_image,
+)
 from batchscan.terminal.summary_text import render_summary
 from batchscan.terminal.text import one_line
 

@@ -23,11 +23,11 @@ from tiny_bundle import write_tiny_class_bundle
 
 import batchscan
 from batchscan.model.bundle import Bundle, load_bundle
-from batchscan.storage.location import location
 from batchscan.phantom import draw_phantom
 from batchscan.report.document import Picture, Section, Sheet, Table, Text
-from batchscan.report.sheets.pictures import MOST_BYTES, pictures_section
 from batchscan.report.input.rows import Rows
+from batchscan.report.sheets.pictures import MOST_BYTES, pictures_section
+from batchscan.storage.location import location
 
 KEY = b"0123456789abcdef"
 

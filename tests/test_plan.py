@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscan.run import plan as plan_module
 from batchscan.archive.listing import FileState, ListingNotes, display_path, list_images
+from batchscan.run import plan as plan_module
 from batchscan.run.plan import FinishedRows, PlanCounts, plan_shards, taper
-from batchscan.schema import FAILURES, TRANSIENT, ScoreRow, score_table
 from batchscan.run.shard import Shard
+from batchscan.schema import FAILURES, TRANSIENT, ScoreRow, score_table
 
 STATE = FileState(10, 1_700_000_000_000_000)
 

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 
 import batchscan
 from batchscan import cli
-from batchscan.run import pipeline
 from batchscan.archive.listing import ListingNotes, display_path, list_images
 from batchscan.config import ScanConfig
 from batchscan.errors import LabelError, UsageError
 from batchscan.privacy.hidden_listing import HiddenListing, find_paths
 from batchscan.privacy.pseudonym import key_check, path_column, patient_hmac, read_key
 from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.run import pipeline
 from batchscan.terminal.summary_text import render_summary
 
 KEY = b"Quixote's secret key, thirty bytes"

@@ -22,9 +22,9 @@ from tiff_file import page, tiff
 
 from batchscan.errors import ImageFailure, ImageSkip, NotScored
 from batchscan.image.decode import DecodedImage, decode
+from batchscan.image.signature import EXTENSIONS, FORMATS, SNIFF_BYTES, readable_formats, sniff
 from batchscan.rules import Rules
 from batchscan.schema import FAILURES, SKIPS
-from batchscan.image.signature import EXTENSIONS, FORMATS, SNIFF_BYTES, readable_formats, sniff
 
 # pytest shows warnings that the program itself keeps from the user.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from tiny_bundle import write_tiny_bundle, write_tiny_class_bundle
 
-from batchscan.model.bundle import Bundle, load_bundle
 from batchscan.errors import BundleError
+from batchscan.model.bundle import Bundle, load_bundle
 from batchscan.model.reference import Reference, load_reference, reference_bytes
 
 FEATURES = 3

@@ -14,9 +14,9 @@ from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
 from batchscan.metrics.outcomes import Outcomes
+from batchscan.report.document import Section, Text
 from batchscan.report.figures.calibration import calibration_section, calibration_verdict
 from batchscan.report.figures.clusters import Patients
-from batchscan.report.document import Section, Text
 from batchscan.report.figures.recalibration import recalibration_of
 from batchscan.report.figures.reliability import bins_of, brier_score, calibration_error
 from batchscan.report.input.rows import Rows

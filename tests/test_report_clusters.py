@@ -14,6 +14,7 @@ from report_rows import make_rows
 from scipy.stats import norm
 
 from batchscan.metrics.outcomes import Outcomes
+from batchscan.report.document import Estimate, Table
 from batchscan.report.figures.agreement import kappa, matthews, resampled
 from batchscan.report.figures.area import area_of
 from batchscan.report.figures.average_precision import average_precision
@@ -21,7 +22,6 @@ from batchscan.report.figures.cluster_sums import sums_along
 from batchscan.report.figures.clusters import Patients, confusion_of_patients, count_of
 from batchscan.report.figures.curves import drawn_points, drawn_rates, thresholds_of
 from batchscan.report.figures.discrimination import discrimination_section
-from batchscan.report.document import Estimate, Table
 from batchscan.report.figures.rates import Rate, rates_of
 from batchscan.report.input.selection import patients_of
 

@@ -19,8 +19,6 @@ from hypothesis import strategies as st
 from phantom_document import phantom_document, spoiled
 
 from batchscan.errors import UsageError
-from batchscan.report.page.charts.scale import scale_of, tick_texts, ticks_of
-from batchscan.report.page.charts.svg import cut, width_of
 from batchscan.report.document import (
     Axis,
     Column,
@@ -33,6 +31,8 @@ from batchscan.report.document import (
     Text,
     Value,
 )
+from batchscan.report.page.charts.scale import scale_of, tick_texts, ticks_of
+from batchscan.report.page.charts.svg import cut, width_of
 from batchscan.report.page.html import data_uri, render_html
 from batchscan.report.page.json_file import as_json, json_bytes
 from batchscan.report.page.report_files import check_report_place, write_report

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 import batchscan
 from batchscan.report.document import Section, Table, Text
-from batchscan.report.provenance import NOT_RECORDED, provenance_section
 from batchscan.report.input.rows import Rows
+from batchscan.report.provenance import NOT_RECORDED, provenance_section
 from batchscan.results.result import read_footer
 
 

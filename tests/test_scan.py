@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from tiny_bundle import write_tiny_bundle
 
 import batchscan
-from batchscan.model.bundle import load_bundle
 from batchscan.errors import BatchscanError, BundleError, LabelError, NoImagesFound, UsageError
 from batchscan.image.decode import decode
+from batchscan.model.bundle import load_bundle
 from batchscan.run.pipeline import _Scan
 from batchscan.run.summary import ScanSummary
 from batchscan.run.workspace import RunState

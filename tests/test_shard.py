@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from batchscan.archive import listing as archive_module
-from batchscan.model.bundle import load_bundle
 from batchscan.errors import ImageFailure
+from batchscan.model.bundle import load_bundle
 from batchscan.model.scorer import Scorer, open_scorer
-from batchscan.schema import SCORE_SCHEMA, score_table
 from batchscan.run.shard import Shard, load_sample, row_without_score, score_shard
+from batchscan.schema import SCORE_SCHEMA, score_table
 
 IMAGES = (*SCORED, *FAILED)
 

@@ -22,11 +22,11 @@ from s3_server import KEY, SECRET, TOKEN, Bucket, Server, s3_server
 import batchscan
 from batchscan.archive.listing import ListingNotes, Selection, list_images
 from batchscan.errors import OutputInUse, UsageError, WorkerError
+from batchscan.run.summary import ScanSummary
+from batchscan.run.workspace import Workspace
 from batchscan.storage.lease import Lease
 from batchscan.storage.location import location
 from batchscan.storage.objects import read_object, write_object
-from batchscan.run.summary import ScanSummary
-from batchscan.run.workspace import Workspace
 
 _NUMBERS = itertools.count()
 

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscan.run import workspace as workspace_module
 from batchscan.errors import OutputInUse, UsageError
 from batchscan.results.result import part_name, part_sources, write_part
-from batchscan.schema import ScoreRow, score_table
+from batchscan.run import workspace as workspace_module
 from batchscan.run.workspace import Identity, RunState, Workspace
+from batchscan.schema import ScoreRow, score_table
 
 IDENTITY = Identity("/archive", "d" * 64, "recipe/1")
 

@@ -16,20 +16,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from batchscan.container.reading import locate, member_state, read_member
-from batchscan.container.kind import INSIDE, is_container
-from batchscan.container.listing import ContainerListing
 from batchscan.archive.display import display_path as display_path
 from batchscan.archive.display import sort_key
-from batchscan.errors import ImageFailure, UsageError
 from batchscan.archive.local_file import FileState as FileState
 from batchscan.archive.local_file import as_state, open_at_once
-from batchscan.storage.location import Location, Uri, is_uri, location, shown
 from batchscan.archive.long_path import reachable
-from batchscan.container.member import SPECIAL
-from batchscan.storage.objects import is_folder, object_state, read_object
-from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.archive.selection import Selection as Selection
+from batchscan.container.kind import INSIDE, is_container
+from batchscan.container.listing import ContainerListing
+from batchscan.container.member import SPECIAL
+from batchscan.container.reading import locate, member_state, read_member
+from batchscan.errors import ImageFailure, UsageError
 from batchscan.image.signature import (
     EXTENSIONS,
     SNIFF_BYTES,
@@ -37,6 +34,9 @@ from batchscan.image.signature import (
     kind_of_other,
     sniff,
 )
+from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.storage.location import Location, Uri, is_uri, location, shown
+from batchscan.storage.objects import is_folder, object_state, read_object
 from batchscan.storage.walk import Visitor, walk, with_heads
 
 _NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from batchscan.commands.parameters import EXIT_CODES, FOLDER, LOCATION
 from batchscan.errors import NotConfirmed
 from batchscan.storage.location import Location
-from batchscan.commands.parameters import EXIT_CODES, FOLDER, LOCATION
 
 
 def _sample(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
@@ -58,11 +58,11 @@ def verify(
       batchscan verify results.parquet --archive /archive --sample 2000 --seed 1
       batchscan verify results.parquet --archive /archive --model model/ --sample all
     """
-    from batchscan.terminal.progress import open_progress
-    from batchscan.run.provenance import load_matching_bundle
     from batchscan.privacy.pseudonym import read_key
-    from batchscan.verify.verification import verify_result
+    from batchscan.run.provenance import load_matching_bundle
+    from batchscan.terminal.progress import open_progress
     from batchscan.verify.text import render_verification, verdict
+    from batchscan.verify.verification import verify_result
 
     found = verify_result(
         results,

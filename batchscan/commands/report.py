@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batchscan.commands.parameters import FOLDER, LOCATION
 from batchscan.errors import BatchscanError, UsageError
 from batchscan.storage.location import Location
-from batchscan.commands.parameters import FOLDER, LOCATION
 
 if TYPE_CHECKING:
     from batchscan.config import ScanConfig

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from batchscan.compare.pairing import Pairs, pair
+from batchscan.compare.side_by_side import Side, read_side
 from batchscan.errors import LabelError, UsageError
 from batchscan.labels.file import read_labels
 from batchscan.labels.lookup import LabelTable
-from batchscan.storage.location import Location, location
-from batchscan.compare.pairing import Pairs, pair
-from batchscan.run.provenance import identity_of
-from batchscan.report.figures.comparison import comparison_document
 from batchscan.report.document import Document
-from batchscan.compare.side_by_side import Side, read_side
+from batchscan.report.figures.comparison import comparison_document
+from batchscan.run.provenance import identity_of
+from batchscan.storage.location import Location, location
 
 
 def compare_results(first: Location, second: Location, labels: Location | None = None) -> Document:

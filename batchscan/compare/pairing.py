@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from batchscan.compare.side_by_side import Side, rows_of, side_by_side
 from batchscan.errors import UsageError
 from batchscan.labels.lookup import LabelLookup, LabelTable
 from batchscan.schema import SCORED, score_columns
-from batchscan.compare.side_by_side import Side, rows_of, side_by_side
 
 MOST_CHANGED = 20
 """How many of the images whose scores differ most are named."""

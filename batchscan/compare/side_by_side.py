@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchscan.errors import UsageError
-from batchscan.storage.location import Location
-from batchscan.storage.place import opened
 from batchscan.results.result import classes_of, read_footer
 from batchscan.schema import score_columns
+from batchscan.storage.location import Location
+from batchscan.storage.place import opened
 
 _BATCH_ROWS = 1 << 16
 _COLUMNS = ("path", "status", "prediction", "label", "sha256")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from os.path import join
 from typing import TYPE_CHECKING
 
-from batchscan.container.reading import ITSELF, look_inside
-from batchscan.container.kind import INSIDE
-from batchscan.container.visit import Contents, Wanted
 from batchscan.archive.display import display_path, sort_key
+from batchscan.container.kind import INSIDE
+from batchscan.container.reading import ITSELF, look_inside
+from batchscan.container.visit import Contents, Wanted
 from batchscan.rules import Rules
 
 if TYPE_CHECKING:

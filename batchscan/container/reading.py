@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
+from batchscan.archive.local_file import FileState, open_seekable, state_of
 from batchscan.container.kind import (
     BOUNDARY,
     INSIDE,
@@ -22,6 +23,7 @@ from batchscan.container.kind import (
     is_stream,
     open_container,
 )
+from batchscan.container.member import Member, Problem
 from batchscan.container.pace import inside_container
 from batchscan.container.shelf import Held, Shelf
 from batchscan.container.stream import TarStream
@@ -34,8 +36,6 @@ from batchscan.container.visit import (
     check_nested,
 )
 from batchscan.errors import ImageFailure
-from batchscan.archive.local_file import FileState, open_seekable, state_of
-from batchscan.container.member import Member, Problem
 from batchscan.rules import Rules
 
 ITSELF = "."

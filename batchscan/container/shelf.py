@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from batchscan.container.limits import DEFAULT_CONTAINER_LIMITS
 from batchscan.archive.local_file import FileState
+from batchscan.container.limits import DEFAULT_CONTAINER_LIMITS
 
 _MOST = 8
 

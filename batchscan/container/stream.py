@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from batchscan.container.limits import ContainerLimits
+from batchscan.container.member import Index, Member
 from batchscan.container.tar import CompressedInput, TarCursor
 from batchscan.errors import ImageFailure
-from batchscan.container.member import Index, Member
 from batchscan.rules import Rules
 
 _STASHED_MEMBERS = 16  # More than a worker's threads can be out of order.

@@ -16,9 +16,17 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 from batchscan.container.limits import ContainerLimits
+from batchscan.container.member import (
+    LINK,
+    SPECIAL,
+    Index,
+    Member,
+    Problem,
+    check_readable,
+    safe_name,
+)
 from batchscan.container.pace import step
 from batchscan.errors import ImageFailure
-from batchscan.container.member import LINK, SPECIAL, Index, Member, Problem, check_readable, safe_name
 from batchscan.rules import Rules
 
 _BLOCK = 512

@@ -11,13 +11,13 @@ from os.path import splitext
 
 from batchscan.container.kind import INSIDE, Container, is_container, open_container
 from batchscan.container.limits import ContainerLimits
+from batchscan.container.member import Member, Problem
 from batchscan.container.shelf import Held
 from batchscan.container.tar import TarContainer, TarCursor
 from batchscan.container.zip import ZipContainer
 from batchscan.errors import ImageFailure
-from batchscan.container.member import Member, Problem
-from batchscan.rules import Rules
 from batchscan.image.signature import EXTENSIONS, SNIFF_BYTES, sniff
+from batchscan.rules import Rules
 
 Reader = ZipContainer | TarContainer | TarCursor
 TOO_DEEP = Problem("container_limit", "it lies in a container that lies in another one")

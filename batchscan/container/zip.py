@@ -18,9 +18,9 @@ from dataclasses import replace
 from typing import BinaryIO, NamedTuple
 
 from batchscan.container.limits import ContainerLimits
+from batchscan.container.member import LINK, Index, Member, Problem, check_readable, safe_name
 from batchscan.container.pace import step
 from batchscan.errors import ImageFailure
-from batchscan.container.member import LINK, Index, Member, Problem, check_readable, safe_name
 from batchscan.rules import Rules
 
 _END = struct.Struct("<4s4H2LH")  # 4.3.16, end of central directory

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batchscan.attributes import NO_ATTRIBUTES, Attributes
-from batchscan.image.colour import is_colour
 from batchscan.dicom.attributes import attributes_of
 from batchscan.dicom.file import DicomFile, open_dicom
 from batchscan.dicom.layout import Layout, check_limits, layout_of
@@ -22,6 +21,7 @@ from batchscan.dicom.levels import grey_levels
 from batchscan.dicom.pixels import keeps_container, read_palette, read_pixels
 from batchscan.dicom.selection import check_has_pixels, unwanted
 from batchscan.errors import ImageFailure, ImageSkip, NotScored
+from batchscan.image.colour import is_colour
 from batchscan.image.picture import Picture
 from batchscan.rules import Rules
 

@@ -19,8 +19,8 @@ from batchscan.errors import ImageFailure, Interrupted, NotScored
 from batchscan.image.flags import flags_of
 from batchscan.image.picture import Picture
 from batchscan.image.raster import read_raster
-from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.image.signature import SNIFF_BYTES, foreign_content, readable_formats, sniff
+from batchscan.rules import DEFAULT_RULES, Rules
 
 PREPROCESSING = "grey-draft-box-bilinear/1"
 """Names the way from bytes to pixels, in bundles and results; changes whenever the pixels do."""
@@ -114,7 +114,9 @@ def _checked_format(data: bytes) -> str:
 
 def _read(data: bytes, format: str, size: int, rules: Rules) -> Picture:
     if format == "dicom":
-        from batchscan.dicom.reader import read_dicom  # Not imported where there is no DICOM: pydicom.
+        from batchscan.dicom.reader import (
+            read_dicom,  # Not imported where there is no DICOM: pydicom.
+        )
 
         return read_dicom(data, size, rules)
     return read_raster(data, format, size, rules)

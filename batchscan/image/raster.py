@@ -15,13 +15,12 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from batchscan.image.colour import is_colour
 from batchscan.errors import ImageFailure, ImageSkip, NotScored
+from batchscan.image.colour import is_colour
 from batchscan.image.grey import flatten, to_grey
 from batchscan.image.jpeg import Box, shrink, unreadable_kind
 from batchscan.image.libtiff import silence_libtiff
 from batchscan.image.picture import Picture
-from batchscan.rules import Rules
 from batchscan.image.tiff import (
     LENGTH,
     WIDTH,
@@ -31,6 +30,7 @@ from batchscan.image.tiff import (
     read_layout,
     without_inversion,
 )
+from batchscan.rules import Rules
 
 # Named here so that Pillow knows them: else it would load all of its forty formats.
 _PLUGINS = (Jpeg2KImagePlugin, TiffImagePlugin, WebPImagePlugin)

@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 
 from batchscan.errors import LabelError
 from batchscan.labels.lookup import LabelTable, names_by_spelling
+from batchscan.schema import result_schema
 from batchscan.storage.location import Location, Uri, location
 from batchscan.storage.objects import open_object
 from batchscan.storage.place import opened, readable
-from batchscan.schema import result_schema
 
 _MISSING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null"], pa.large_string())
 

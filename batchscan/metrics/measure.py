@@ -19,13 +19,18 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from batchscan.errors import LabelError, UsageError
-from batchscan.metrics.figures import Metric, class_figures, figures
 from batchscan.labels.lookup import LabelLookup, LabelTable
-from batchscan.storage.location import Location
+from batchscan.metrics.figures import Metric, class_figures, figures
 from batchscan.metrics.file import METRICS_SCHEMA, remove_stale_metrics, write_metrics
-from batchscan.metrics.outcomes import ClassOutcomes, Outcomes, select_class_outcomes, select_outcomes
+from batchscan.metrics.outcomes import (
+    ClassOutcomes,
+    Outcomes,
+    select_class_outcomes,
+    select_outcomes,
+)
 from batchscan.results.file import checked_footer, no_result, opened_result
 from batchscan.schema import SCORED, score_columns
+from batchscan.storage.location import Location
 
 __all__ = [
     "Metric",

@@ -8,13 +8,13 @@ from typing import Any
 
 from batchscan.errors import UsageError
 from batchscan.labels.file import read_labels
-from batchscan.storage.location import Location, location
 from batchscan.metrics.measure import MetricsReport, metrics_from_result, write_metrics
-from batchscan.run.pipeline import metrics_path
-from batchscan.run.provenance import identity_of
 from batchscan.privacy.pseudonym import key_check, read_key, shown_path
 from batchscan.results.result import read_footer
 from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.run.pipeline import metrics_path
+from batchscan.run.provenance import identity_of
+from batchscan.storage.location import Location, location
 
 
 def measure_result(

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.model.bundle import Bundle
 from batchscan.errors import BundleError
+from batchscan.model.bundle import Bundle
 from batchscan.model.scorer import BATCH
 
 _SCORE, _ACTIVATION = "score", "activation"

@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from batchscan.errors import BundleError
 from batchscan.model.card import (
     CARD,
     FORMAT,
@@ -38,7 +39,6 @@ from batchscan.model.card import (
     digest_of,
     read_card,
 )
-from batchscan.errors import BundleError
 from batchscan.version import VERSION
 
 COMPANIONS = frozenset({"history.csv", "pictures"})

@@ -16,19 +16,19 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from batchscan.model.bundle import Bundle
-from batchscan.errors import NoImagesFound, TooManyFailures, UsageError
 from batchscan.archive.labelled_folder import FolderNotes, check_labelled_folder, labelled_images
+from batchscan.errors import NoImagesFound, TooManyFailures, UsageError
 from batchscan.labels.lookup import folder_labels
 from batchscan.metrics.measure import MetricsReport, measure
-from batchscan.model.scorer import BATCH, Scorer, open_scorer
-from batchscan.run.observer import Progress, ShardReport
 from batchscan.metrics.outcomes import predictions
+from batchscan.model.bundle import Bundle
+from batchscan.model.scorer import BATCH, Scorer, open_scorer
+from batchscan.model.training_overlap import Overlap, OverlapFinder
+from batchscan.model.verdict import Comparison, compare
+from batchscan.run.observer import Progress, ShardReport
 from batchscan.run.provenance import load_matching_bundle
 from batchscan.run.shard import Shard, score_shard
 from batchscan.signals import check_signals
-from batchscan.model.training_overlap import Overlap, OverlapFinder
-from batchscan.model.verdict import Comparison, compare
 
 AT_A_TIME = 4 * BATCH
 MOST_THREADS = 16

@@ -6,9 +6,9 @@ from itertools import groupby
 
 from batchscan.metrics.figures import Metric
 from batchscan.model.check import ModelCheck
+from batchscan.model.verdict import BETTER, HOLDS, LOWER, NOT_JUDGED, Comparison
 from batchscan.terminal.outline import words
 from batchscan.terminal.text import paragraph, printable, share, share_with_interval, table
-from batchscan.model.verdict import BETTER, HOLDS, LOWER, NOT_JUDGED, Comparison
 
 SHOWN = 5  # of the images that can't be scored
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscan.errors import BundleError
 from batchscan.model.bundle import Bundle
 from batchscan.model.card import REFERENCE, RESTORE
-from batchscan.errors import BundleError
 
 QUANTILES = 1001
 

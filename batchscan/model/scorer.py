@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.model.card import CARD, MODEL_FILES
 from batchscan.errors import BundleError, UsageError, WorkerError
+from batchscan.model.card import CARD, MODEL_FILES
 
 BATCH = 32
 

@@ -13,10 +13,10 @@ from dataclasses import replace
 from os import fsdecode, fsencode
 from pathlib import Path
 
-from batchscan.archive.listing import FileState, ListingNotes, file_state, list_images
-from batchscan.container.reading import in_reading_order
-from batchscan.container.kind import INSIDE
 from batchscan.archive.display import display_path
+from batchscan.archive.listing import FileState, ListingNotes, file_state, list_images
+from batchscan.container.kind import INSIDE
+from batchscan.container.reading import in_reading_order
 from batchscan.privacy.pseudonym import path_column, read_key, shown_path
 from batchscan.rules import Rules
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from batchscan.model.bundle import Bundle
 from batchscan.errors import BatchscanError
-from batchscan.storage.location import Location
+from batchscan.model.bundle import Bundle
 from batchscan.report.document import Document, Section, Text
 from batchscan.report.facts import facts_of
 from batchscan.report.input.rows import Rows
 from batchscan.report.summary import summary_section
+from batchscan.storage.location import Location
 
 TITLE = "Audit report: chest X-ray scores"
 
@@ -49,11 +49,11 @@ def _sections(
     from batchscan.model.reference import load_reference
     from batchscan.report.figures.calibration import calibration_section
     from batchscan.report.figures.discrimination import discrimination_section
-    from batchscan.report.scores.drift import drift_section
+    from batchscan.report.figures.subgroups import subgroups_section
     from batchscan.report.flow import flow_section
     from batchscan.report.provenance import provenance_section
+    from batchscan.report.scores.drift import drift_section
     from batchscan.report.scores.score_distribution import scores_section
-    from batchscan.report.figures.subgroups import subgroups_section
     from batchscan.report.trust.trust import trust_section
 
     reference = None if bundle is None else load_reference(bundle)

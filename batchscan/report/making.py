@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchscan.model.bundle import Bundle, load_bundle
 from batchscan.errors import UsageError
-from batchscan.storage.location import Location
+from batchscan.model.bundle import Bundle, load_bundle
 from batchscan.report.build import build_document
-from batchscan.report.page.report_files import Written, check_report_place, write_report
 from batchscan.report.input.rows import Rows
+from batchscan.report.page.report_files import Written, check_report_place, write_report
+from batchscan.storage.location import Location
 
 
 def make_report(

@@ -19,15 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchscan.results.disk import replace_durably
 from batchscan.errors import UsageError
-from batchscan.storage.location import Location, Uri
-from batchscan.storage.objects import upload
+from batchscan.results.disk import replace_durably
 from batchscan.results.parts import Source as Source
 from batchscan.results.parts import part_name as part_name
 from batchscan.results.parts import part_sources as part_sources
 from batchscan.results.parts import write_part as write_part
-from batchscan.storage.place import is_there, readable
 from batchscan.schema import (
     DICTIONARY_COLUMNS,
     LATER_COLUMNS,
@@ -37,6 +34,9 @@ from batchscan.schema import (
     result_schema,
     with_later_columns,
 )
+from batchscan.storage.location import Location, Uri
+from batchscan.storage.objects import upload
+from batchscan.storage.place import is_there, readable
 
 FOOTER_KEY = b"batchscan"
 _GENERATION = "generation"

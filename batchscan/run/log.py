@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
-from batchscan.results.disk import replace_durably
 from batchscan.errors import BatchscanError, Interrupted, UsageError
+from batchscan.results.disk import replace_durably
 from batchscan.run.events import write_event
-from batchscan.storage.location import Location
 from batchscan.run.summary import ScanSummary
+from batchscan.storage.location import Location
 from batchscan.terminal.text import one_line
 from batchscan.version import VERSION
 

@@ -24,36 +24,24 @@ from batchscan.archive.listing import (
     archive_name,
     list_images,
 )
-from batchscan.model.bundle import Bundle
 from batchscan.config import ScanConfig
 from batchscan.container.reading import close_containers
-from batchscan.run.digest import RowsDigest, sealed
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
-from batchscan.privacy.hidden_listing import HiddenListing, hidden_notes
 from batchscan.image.decode import PREPROCESSING
+from batchscan.image.signature import readable_formats
 from batchscan.labels.file import read_labels
 from batchscan.labels.lookup import LabelLookup, LabelTable, folder_labels
-from batchscan.storage.location import Location, real_location, shown
 from batchscan.metrics.measure import (
     MetricsReport,
     metrics_from_result,
     remove_stale_metrics,
     write_metrics,
 )
-from batchscan.run.observer import Observer, Progress
 from batchscan.metrics.outcomes import predictions
-from batchscan.storage.place import is_there, remedy
-from batchscan.run.plan import FinishedRows, Order, PlanCounts, plan_shards
-from batchscan.terminal.progress import SharedProgress
-from batchscan.run.provenance import (
-    host_facts,
-    identity_of,
-    load_matching_bundle,
-    refuse_difference,
-    software_record,
-)
-from batchscan.privacy.pseudonym import key_check, path_column, shown_path
+from batchscan.model.bundle import Bundle
 from batchscan.model.reference import load_reference
+from batchscan.privacy.hidden_listing import HiddenListing, hidden_notes
+from batchscan.privacy.pseudonym import key_check, path_column, shown_path
 from batchscan.results.result import (
     Counts,
     part_name,
@@ -64,15 +52,27 @@ from batchscan.results.result import (
     write_part,
     write_result,
 )
-from batchscan.schema import LIMITED, SKIPS, TRANSIENT, result_schema, score_schema
+from batchscan.run.digest import RowsDigest, sealed
+from batchscan.run.observer import Observer, Progress
+from batchscan.run.plan import FinishedRows, Order, PlanCounts, plan_shards
+from batchscan.run.provenance import (
+    host_facts,
+    identity_of,
+    load_matching_bundle,
+    refuse_difference,
+    software_record,
+)
 from batchscan.run.shard import Shard
-from batchscan.image.signature import readable_formats
 from batchscan.run.status import StatusFile
-from batchscan.storage.workspace import StoreWorkspace, open_workspace
 from batchscan.run.summary import ScanSummary
 from batchscan.run.tally import Tally
 from batchscan.run.worker import Job
 from batchscan.run.workspace import Identity, RunState, Workspace
+from batchscan.schema import LIMITED, SKIPS, TRANSIENT, result_schema, score_schema
+from batchscan.storage.location import Location, real_location, shown
+from batchscan.storage.place import is_there, remedy
+from batchscan.storage.workspace import StoreWorkspace, open_workspace
+from batchscan.terminal.progress import SharedProgress
 
 Dispatch = Callable[[Job, bytes, Iterator[Shard], Observer], None]
 

@@ -19,8 +19,8 @@ from batchscan.archive.listing import FileState, ListingNotes, file_state
 from batchscan.container.reading import in_reading_order
 from batchscan.privacy.pseudonym import path_column
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.schema import SCORED, SKIPS, TRANSIENT
 from batchscan.run.shard import Shard
+from batchscan.schema import SCORED, SKIPS, TRANSIENT
 
 _SMALLEST_PIECE = 16
 _FIRST_SHARDS = 8

@@ -10,14 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from batchscan.model.bundle import Bundle, load_bundle
-from batchscan.run.commit import commit
 from batchscan.errors import BundleError, UsageError
 from batchscan.image.decode import PREPROCESSING
-from batchscan.storage.location import Location
 from batchscan.image.preprocessing_digest import preprocessing_digest
-from batchscan.version import VERSION
+from batchscan.model.bundle import Bundle, load_bundle
+from batchscan.run.commit import commit
 from batchscan.run.workspace import Identity
+from batchscan.storage.location import Location
+from batchscan.version import VERSION
 
 _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "pyarrow", "ray", "tensorflow"),

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from batchscan.archive.listing import FileState, file_state, read_image
 from batchscan.errors import ImageFailure, NotScored
 from batchscan.image.decode import DecodedImage, decode
-from batchscan.model.scorer import Scorer
 from batchscan.image.perceptual_hash import hashes_as_text, perceptual_hashes
-from batchscan.privacy.pseudonym import path_column
 from batchscan.model.reference import Reference
+from batchscan.model.scorer import Scorer
+from batchscan.privacy.pseudonym import path_column
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import (
     FAILED,

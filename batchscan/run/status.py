@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from batchscan.errors import BatchscanError, UsageError
+from batchscan.results.result import read_footer
+from batchscan.run.observer import Progress, ShardReport
+from batchscan.run.workspace import STATE, STATUS
 from batchscan.storage.location import Location, Uri
 from batchscan.storage.objects import write_object
-from batchscan.run.observer import Progress, ShardReport
 from batchscan.storage.place import is_there, opened
-from batchscan.results.result import read_footer
 from batchscan.terminal.text import printable
-from batchscan.run.workspace import STATE, STATUS
 
 _SECONDS = 5.0
 _SECONDS_ON_STORE = 30.0

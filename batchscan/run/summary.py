@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchscan.archive.listing import ListingNotes
-from batchscan.storage.location import Location
 from batchscan.metrics.measure import MetricsReport
 from batchscan.results.result import Counts
+from batchscan.storage.location import Location
 
 
 @dataclass(frozen=True)

@@ -17,23 +17,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchscan.model.card import REFERENCE
 from batchscan.container.kind import is_container
-from batchscan.run.desk import Desk, Work
 from batchscan.errors import BundleError, WorkerError
-from batchscan.storage.location import Uri, is_uri, location
-from batchscan.model.scorer import Scorer, open_scorer
-from batchscan.storage.objects import is_folder
-from batchscan.run.observer import Observer, ShardReport, WorkerFacts
-from batchscan.storage.place import is_there, readable, remedy
-from batchscan.privacy.pseudonym import path_column
+from batchscan.model.card import REFERENCE
 from batchscan.model.reference import Reference
+from batchscan.model.scorer import Scorer, open_scorer
+from batchscan.privacy.pseudonym import path_column
 from batchscan.results.result import part_name, write_part
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.schema import TWO_CLASSES
+from batchscan.run.desk import Desk, Work
+from batchscan.run.observer import Observer, ShardReport, WorkerFacts
 from batchscan.run.shard import Sample, Shard, score_shard
-from batchscan.terminal.text import one_line
 from batchscan.run.watchdog import Watchdog
+from batchscan.schema import TWO_CLASSES
+from batchscan.storage.location import Uri, is_uri, location
+from batchscan.storage.objects import is_folder
+from batchscan.storage.place import is_there, readable, remedy
+from batchscan.terminal.text import one_line
 
 _STORE_READERS = 8  # Requests on their way for each worker: a store answers in many milliseconds.
 _GPU_FILES = (

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from batchscan.results.disk import replace_durably
 from batchscan.errors import OutputInUse, UsageError
+from batchscan.results.disk import replace_durably
 
 STATE = "run.json"
 STATUS = "status.json"

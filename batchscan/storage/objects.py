@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from batchscan.archive.local_file import FileState as FileState
-from batchscan.storage.location import Uri
 from batchscan.storage.connection import file_system, inner_path, plain_errors
+from batchscan.storage.location import Uri
 
 _THREADS = 16
 

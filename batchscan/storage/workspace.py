@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from batchscan.errors import OutputInUse, UsageError
+from batchscan.run.workspace import STATE, STATUS, Identity, RunState, Workspace
 from batchscan.storage.lease import PREFIX, Lease
 from batchscan.storage.location import Location, Uri
 from batchscan.storage.objects import (
@@ -19,7 +20,6 @@ from batchscan.storage.objects import (
     read_object,
     write_object,
 )
-from batchscan.run.workspace import STATE, STATUS, Identity, RunState, Workspace
 
 _OURS = re.compile(r"lock-[0-9a-f]{32}|(run|status)\.json(\.tmp)?|g\d+-.*\.parquet(\.tmp)?")
 

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from batchscan.run.digest import RowsDigest
 from batchscan.errors import UsageError
+from batchscan.run.digest import RowsDigest
+from batchscan.schema import SCORED, TRANSIENT, score_columns
 from batchscan.storage.location import Location
 from batchscan.storage.place import opened
-from batchscan.schema import SCORED, TRANSIENT, score_columns
 
 DANGEROUS = frozenset({"decoder_crash", "timeout"})
 """Failures that would end, or stall, whoever tries the file again."""

@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from batchscan.model.bundle import Bundle
-from batchscan.container.reading import in_reading_order
 from batchscan.archive.display import display_path
-from batchscan.storage.location import Location
+from batchscan.container.reading import in_reading_order
+from batchscan.model.bundle import Bundle
 from batchscan.model.scorer import BATCH, Scorer, open_scorer
-from batchscan.run.observer import Progress, ShardReport
 from batchscan.rules import Rules
-from batchscan.schema import SCORED, TRANSIENT, score_columns
+from batchscan.run.observer import Progress, ShardReport
 from batchscan.run.shard import Shard, score_shard
+from batchscan.schema import SCORED, TRANSIENT, score_columns
 from batchscan.signals import check_signals
+from batchscan.storage.location import Location
 
 TOLERANCE = 1e-4
 """How far a score may be from the recorded one: kernels of other machines round differently."""

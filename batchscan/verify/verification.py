@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.archive.listing import ListingNotes, check_archive, list_images
-from batchscan.model.bundle import Bundle
-from batchscan.container.reading import close_containers
-from batchscan.run.digest import METHOD, record_digest
 from batchscan.archive.display import display_path, name_of
+from batchscan.archive.listing import ListingNotes, check_archive, list_images
+from batchscan.container.reading import close_containers
 from batchscan.errors import UsageError
 from batchscan.image.decode import PREPROCESSING
-from batchscan.storage.location import Location, real_location
-from batchscan.run.observer import Progress
-from batchscan.run.provenance import identity_of
+from batchscan.model.bundle import Bundle
 from batchscan.privacy.pseudonym import key_check, path_hmac
 from batchscan.results.result import read_footer
 from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.run.digest import METHOD, record_digest
+from batchscan.run.observer import Progress
+from batchscan.run.provenance import identity_of
+from batchscan.storage.location import Location, real_location
 from batchscan.verify.sample import Survey, read_rows, survey
 from batchscan.verify.trial import AT_A_TIME, DISAGREEMENTS, Findings, NameOf, try_rows
 

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batchscan.report.figures.clusters import Cells
-from batchscan.report.document import Estimate
-from batchscan.report.figures.rates import Rate, Rates, estimate_of
 from batchscan.metrics.statistics import mean_interval
+from batchscan.report.document import Estimate
+from batchscan.report.figures.clusters import Cells
+from batchscan.report.figures.rates import Rate, Rates, estimate_of
 
 Z = 1.959963984540054
 """The normal distribution's quantile for intervals of 95%."""

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.metrics.outcomes import Outcomes
-from batchscan.report.figures.clusters import Patients
-from batchscan.report.document import Estimate
-from batchscan.report.figures.rates import estimate_of
 from batchscan.metrics.statistics import area_interval
+from batchscan.report.document import Estimate
+from batchscan.report.figures.clusters import Patients
+from batchscan.report.figures.rates import estimate_of
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscan.metrics.statistics import area_interval
+from batchscan.report.document import Estimate
 from batchscan.report.figures.clusters import count_of
 from batchscan.report.figures.curves import Thresholds
-from batchscan.report.document import Estimate
 from batchscan.report.figures.rates import estimate_of
-from batchscan.metrics.statistics import area_interval
 
 Floats = NDArray[np.float64]
 

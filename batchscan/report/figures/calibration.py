@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from batchscan.metrics.outcomes import Outcomes
-from batchscan.report.figures.clusters import Patients
 from batchscan.report.document import (
     Axis,
     BarChart,
@@ -21,6 +20,7 @@ from batchscan.report.document import (
     Table,
     Text,
 )
+from batchscan.report.figures.clusters import Patients
 from batchscan.report.figures.gaps import clustering, left_out, nothing_to_measure, one_class_only
 from batchscan.report.figures.recalibration import CLIP, Recalibration, recalibration_of
 from batchscan.report.figures.reliability import EDGES, Bin, bins_of, brier_score, calibration_error

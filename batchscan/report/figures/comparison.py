@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.storage.location import Location
 from batchscan.compare.pairing import Change, Pairs
-from batchscan.report.figures.comparison_figures import accuracy_section
+from batchscan.compare.side_by_side import Side
 from batchscan.report.document import (
     Axis,
     BarChart,
@@ -23,8 +22,9 @@ from batchscan.report.document import (
     Text,
     Value,
 )
+from batchscan.report.figures.comparison_figures import accuracy_section
 from batchscan.schema import FAILED, SCORED, SKIPPED, score_columns
-from batchscan.compare.side_by_side import Side
+from batchscan.storage.location import Location
 
 _BINS = 40
 _FACTS = ("version", "commit", "preprocessing", "preprocessing_digest", "archive", "finished")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.metrics.paired import PairedProportions, paired_areas, paired_proportions
 from batchscan.compare.pairing import Pairs
-from batchscan.report.document import Block, Column, Estimate, Section, Table, Text, Value
+from batchscan.metrics.paired import PairedProportions, paired_areas, paired_proportions
 from batchscan.metrics.statistics import Interval, delong_interval, wilson_interval
+from batchscan.report.document import Block, Column, Estimate, Section, Table, Text, Value
 
 _FIGURES = (
     Column("figure", "Figure"),

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.metrics.outcomes import Outcomes
+from batchscan.report.document import Estimate
 from batchscan.report.figures.area import Area, area_of, ascending
 from batchscan.report.figures.clusters import Patients
 from batchscan.report.figures.differences import area_difference, holm, rate_difference
-from batchscan.report.document import Estimate
 from batchscan.report.figures.groups import Groups
 from batchscan.report.figures.rates import Rates, rates_of
 

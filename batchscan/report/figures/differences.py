@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from batchscan.report.document import Estimate
 from batchscan.report.figures.agreement import Z
 from batchscan.report.figures.area import Area
-from batchscan.report.document import Estimate
 from batchscan.report.figures.rates import Rate
 
 

@@ -4,18 +4,6 @@ from __future__ import annotations
 
 from batchscan.errors import UsageError
 from batchscan.metrics.outcomes import Outcomes
-from batchscan.report.figures.agreement import f1_score
-from batchscan.report.figures.area import area_of
-from batchscan.report.figures.average_precision import average_precision
-from batchscan.report.figures.clusters import Patients, confusion_of_patients
-from batchscan.report.figures.curves import (
-    Curve,
-    Thresholds,
-    drawn_rates,
-    precision_recall_curve,
-    roc_curve,
-    thresholds_of,
-)
 from batchscan.report.document import (
     Axis,
     Block,
@@ -29,17 +17,29 @@ from batchscan.report.document import (
     Text,
     Value,
 )
+from batchscan.report.figures.agreement import f1_score
+from batchscan.report.figures.area import area_of
+from batchscan.report.figures.average_precision import average_precision
+from batchscan.report.figures.clusters import Patients, confusion_of_patients
+from batchscan.report.figures.curves import (
+    Curve,
+    Thresholds,
+    drawn_rates,
+    precision_recall_curve,
+    roc_curve,
+    thresholds_of,
+)
 from batchscan.report.figures.gaps import clustering, left_out, nothing_to_measure, one_class_only
 from batchscan.report.figures.operating_points import operating_points, operating_table
 from batchscan.report.figures.rates import Rates, rates_of, rates_of_cells
-from batchscan.report.input.rows import Rows
-from batchscan.report.input.selection import class_outcomes_of, outcomes_of, patients_of
 from batchscan.report.figures.threshold_tables import (
     agreement_table,
     confusion_table,
     one_class_table,
     rates_table,
 )
+from batchscan.report.input.rows import Rows
+from batchscan.report.input.selection import class_outcomes_of, outcomes_of, patients_of
 
 
 def discrimination_section(rows: Rows, prevalence: float | None = None) -> Section:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from batchscan.metrics.outcomes import ClassOutcomes, Outcomes
-from batchscan.report.figures.clusters import Patients, count_of
 from batchscan.report.document import Text
+from batchscan.report.figures.clusters import Patients, count_of
 from batchscan.report.input.rows import Rows
 from batchscan.report.input.selection import labelled
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from batchscan.metrics.outcomes import Outcomes
+from batchscan.report.document import Estimate
 from batchscan.report.figures.area import Area, area_of
 from batchscan.report.figures.clusters import Patients
-from batchscan.report.document import Estimate
 from batchscan.report.figures.rates import Rate, Rates, rates_of
 
 KEY_FIGURES = ("images", "auc", "sensitivity", "specificity", "ppv", "npv")

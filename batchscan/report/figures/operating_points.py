@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 
 from batchscan.metrics.outcomes import Outcomes, predicted_positive
+from batchscan.report.document import Column, Table, Value
 from batchscan.report.figures.clusters import Patients
 from batchscan.report.figures.curves import Thresholds
-from batchscan.report.document import Column, Table, Value
 from batchscan.report.figures.prevalence import negative_value_at, positive_value_at
 from batchscan.report.figures.rates import Rates, rates_of
 

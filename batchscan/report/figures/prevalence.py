@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from batchscan.report.figures.agreement import Z
 from batchscan.report.document import Estimate
+from batchscan.report.figures.agreement import Z
 from batchscan.report.figures.rates import Rate, Rates
 
 

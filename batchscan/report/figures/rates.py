@@ -7,9 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from batchscan.metrics.outcomes import Outcomes
-from batchscan.report.figures.clusters import Cells, Moments, Patients, confusion_of_patients, moments_of
-from batchscan.report.document import Estimate
 from batchscan.metrics.statistics import Interval, wilson_interval
+from batchscan.report.document import Estimate
+from batchscan.report.figures.clusters import (
+    Cells,
+    Moments,
+    Patients,
+    confusion_of_patients,
+    moments_of,
+)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.metrics.outcomes import Outcomes
+from batchscan.report.document import Estimate
 from batchscan.report.figures.agreement import Z
 from batchscan.report.figures.clusters import Patients, count_of
-from batchscan.report.document import Estimate
 
 CLIP = 1e-6
 """Scores this close to 0 and 1 have no usable logit, and are taken as this far from them."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.metrics.outcomes import Outcomes
+from batchscan.report.document import Estimate
 from batchscan.report.figures.agreement import Z
 from batchscan.report.figures.clusters import Patients, count_of, effective_size
-from batchscan.report.document import Estimate
 from batchscan.report.figures.rates import Rate
 
 EDGES = tuple(number / 10 for number in range(11))

@@ -9,17 +9,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batchscan.report.figures.comparisons import (
-    COMPARED,
-    FEWEST,
-    Compared,
-    Figures,
-    Sample,
-    by_score,
-    compare,
-    corrected,
-    figures_of,
-)
 from batchscan.report.document import (
     Axis,
     Block,
@@ -31,6 +20,17 @@ from batchscan.report.document import (
     Section,
     Table,
     Text,
+)
+from batchscan.report.figures.comparisons import (
+    COMPARED,
+    FEWEST,
+    Compared,
+    Figures,
+    Sample,
+    by_score,
+    compare,
+    corrected,
+    figures_of,
 )
 from batchscan.report.figures.gaps import clustering, left_out, nothing_to_measure, one_class_only
 from batchscan.report.figures.groups import groups_of

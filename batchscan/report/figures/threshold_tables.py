@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batchscan.report.document import Column, Estimate, Table
 from batchscan.report.figures.agreement import (
     RESAMPLES,
     balanced_accuracy,
@@ -16,7 +17,6 @@ from batchscan.report.figures.agreement import (
     resampled_images,
 )
 from batchscan.report.figures.clusters import Cells
-from batchscan.report.document import Column, Estimate, Table
 from batchscan.report.figures.prevalence import negative_value_at, positive_value_at
 from batchscan.report.figures.rates import Rates
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from batchscan.errors import UsageError
 from batchscan.labels.file import read_labels
 from batchscan.labels.lookup import LabelTable
-from batchscan.storage.location import Location, location
 from batchscan.report.input.dividing import find_columns
 from batchscan.report.input.row_reader import RowReader
 from batchscan.report.input.rows import Rows
 from batchscan.results.file import checked_footer, no_result, opened_result
 from batchscan.schema import score_columns
+from batchscan.storage.location import Location, location
 
 _BATCH_ROWS = 1 << 16
 

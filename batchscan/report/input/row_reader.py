@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 from batchscan.errors import LabelError, UsageError
 from batchscan.labels.lookup import LabelLookup, LabelTable, folders_of
-from batchscan.storage.location import Location
 from batchscan.report.input.columns import (
     digest_numbers,
     group_names,
@@ -23,6 +22,7 @@ from batchscan.report.input.columns import (
 from batchscan.report.input.dividing import Division, check_groups
 from batchscan.results.file import no_result
 from batchscan.schema import FAILED, SCORED, SKIPPED, score_columns
+from batchscan.storage.location import Location
 from batchscan.terminal.text import one_line
 
 _TEXTS = ("status", "failure", "skip", "prediction", "label")

@@ -10,11 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from batchscan.report.page.chart_data import chart_data
-from batchscan.report.page.charts.bar_chart import bar_chart, bar_legend
-from batchscan.report.page.charts.flow import flow_diagram
-from batchscan.report.page.charts.forest_plot import forest_legend, forest_plot
-from batchscan.report.page.charts.line_chart import line_chart, line_legend
 from batchscan.report.document import (
     BarChart,
     Block,
@@ -28,6 +23,11 @@ from batchscan.report.document import (
     Table,
     Text,
 )
+from batchscan.report.page.chart_data import chart_data
+from batchscan.report.page.charts.bar_chart import bar_chart, bar_legend
+from batchscan.report.page.charts.flow import flow_diagram
+from batchscan.report.page.charts.forest_plot import forest_legend, forest_plot
+from batchscan.report.page.charts.line_chart import line_chart, line_legend
 from batchscan.report.page.values import shown, shown_interval, shown_number, visible
 from batchscan.version import VERSION
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchscan.results.disk import replace_durably
 from batchscan.errors import BatchscanError, UsageError
+from batchscan.report.document import Document
+from batchscan.report.page.json_file import FORMAT, json_bytes
+from batchscan.results.disk import replace_durably
 from batchscan.storage.location import Location, Uri
 from batchscan.storage.objects import object_state, read_head, write_object
 from batchscan.storage.place import remedy
-from batchscan.report.document import Document
-from batchscan.report.page.json_file import FORMAT, json_bytes
 
 _HEAD_BYTES = 200
 

@@ -17,7 +17,15 @@ from batchscan.report.document import (
     Text,
     Value,
 )
-from batchscan.terminal.text import INDENT, LONGEST_CELL, WIDTH, entries, paragraph, printable, table
+from batchscan.terminal.text import (
+    INDENT,
+    LONGEST_CELL,
+    WIDTH,
+    entries,
+    paragraph,
+    printable,
+    table,
+)
 
 MANY_ROWS = 8
 """Of more rows that are too wide each is written as a paragraph, not as a list."""

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.archive.listing import ListingNotes, list_images, read_image
 from batchscan.archive.display import display_path, name_of
+from batchscan.archive.listing import ListingNotes, list_images, read_image
 from batchscan.errors import NotScored
 from batchscan.image.decode import decode, thumbnail
-from batchscan.storage.location import Location
 from batchscan.privacy.pseudonym import path_hmac
 from batchscan.report.input.rows import Rows
 from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.storage.location import Location
 
 HEIGHT = 256
 """Pixels of a thumbnail, at most."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscan.errors import BundleError
 from batchscan.model.activation import Explained, open_explainer
 from batchscan.model.bundle import Bundle
-from batchscan.errors import BundleError
 from batchscan.report.input.rows import Rows
 
 LEAST_FULL = 14.0

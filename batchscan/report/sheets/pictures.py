@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batchscan.archive.listing import check_archive
-from batchscan.model.bundle import Bundle
 from batchscan.errors import UsageError
-from batchscan.storage.location import Location
+from batchscan.model.bundle import Bundle
 from batchscan.report.document import Block, Column, Picture, Section, Sheet, Table, Text
+from batchscan.report.input.rows import Rows
 from batchscan.report.sheets.heat_map import heat_map
 from batchscan.report.sheets.picture_caption import caption_of, predicted_number
 from batchscan.report.sheets.picture_choice import Choice, choose, has_labels
@@ -29,7 +29,7 @@ from batchscan.report.sheets.picture_files import (
     safe_name,
 )
 from batchscan.report.sheets.picture_maps import Maps, maps_of
-from batchscan.report.input.rows import Rows
+from batchscan.storage.location import Location
 
 KEY, TITLE = "pictures", "Pictures"
 

@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from batchscan.results.disk import replace_durably
 from batchscan.errors import BatchscanError, UsageError
+from batchscan.report.input.rows import Rows
+from batchscan.report.sheets.picture_choice import is_scored, scores_of
+from batchscan.results.disk import replace_durably
+from batchscan.schema import score_columns
 from batchscan.storage.location import Location, Uri
 from batchscan.storage.objects import upload
 from batchscan.storage.place import readable, remedy
-from batchscan.report.sheets.picture_choice import is_scored, scores_of
-from batchscan.report.input.rows import Rows
-from batchscan.schema import score_columns
 
 _FROM_RESULT = ("path", "view", "study_year")
 _SLICE = 1 << 18

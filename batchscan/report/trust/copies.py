@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.report.trust.near_hashes import find_neighbours
-from batchscan.report.input.rows import Rows
 from batchscan.report.figures.tallies import Mask, column
+from batchscan.report.input.rows import Rows
+from batchscan.report.trust.near_hashes import find_neighbours
 
 Numbers = NDArray[np.uint64]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from batchscan.report.trust.copies import Likeness
+from batchscan.metrics.statistics import wilson_interval
 from batchscan.report.document import Block, Column, Estimate, Table, Text
 from batchscan.report.input.reading import paths_of
 from batchscan.report.input.rows import Rows
-from batchscan.metrics.statistics import wilson_interval
+from batchscan.report.trust.copies import Likeness
 
 EXAMPLES = 10
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batchscan.report.trust.copies import exact_copies, find_likeness
 from batchscan.report.document import Block, Section
+from batchscan.report.input.rows import Rows
+from batchscan.report.trust.copies import exact_copies, find_likeness
 from batchscan.report.trust.duplicates import exact_blocks, near_blocks
 from batchscan.report.trust.outliers import out_of_distribution, outlier_blocks
-from batchscan.report.input.rows import Rows
 from batchscan.report.trust.training_images import training_blocks
 from batchscan.report.trust.with_and_without import with_and_without
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchscan.report.document import Block, Column, Estimate, Kind, Table, Text, Value
-from batchscan.report.input.rows import Rows
 from batchscan.report.figures.tallies import Mask, has_label, has_score
+from batchscan.report.input.rows import Rows
 
 _KINDS: dict[str, Kind] = {"images": "count", "auc": "figure"}
 _TITLES = {"auc": "AUC", "ppv": "PPV", "npv": "NPV"}

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from batchscan.report.document import BarChart
 from batchscan.report.page.charts.frame import WIDTH, Frame, frame_of
 from batchscan.report.page.charts.svg import SIZE, drawing, element, group, line, width_of, words
-from batchscan.report.document import BarChart
 from batchscan.report.page.values import visible
 
 STYLES = 6

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from batchscan.report.page.charts.svg import BOLD, SIZE, drawing, element, group, words, wrapped
 from batchscan.report.document import Flow, FlowStep
+from batchscan.report.page.charts.svg import BOLD, SIZE, drawing, element, group, words, wrapped
 
 _WIDTH, _MAIN, _SIDE, _SIDE_WIDTH = 700.0, 270.0, 350.0, 350.0
 _LINE, _PADDING, _GAP = 17.0, 11.0, 30.0

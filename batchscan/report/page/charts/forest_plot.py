@@ -6,9 +6,18 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
-from batchscan.report.page.charts.scale import Scale, scale_of, tick_texts, ticks_of
-from batchscan.report.page.charts.svg import BOLD, SIZE, drawing, element, group, line, width_of, words
 from batchscan.report.document import ForestPlot, ForestRow
+from batchscan.report.page.charts.scale import Scale, scale_of, tick_texts, ticks_of
+from batchscan.report.page.charts.svg import (
+    BOLD,
+    SIZE,
+    drawing,
+    element,
+    group,
+    line,
+    width_of,
+    words,
+)
 from batchscan.report.page.values import shown, shown_number
 
 _WIDTH = 700.0

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from batchscan.report.document import Axis
 from batchscan.report.page.charts.scale import Scale, scale_of, tick_texts, ticks_of
 from batchscan.report.page.charts.svg import SIZE, element, group, line, width_of, words
-from batchscan.report.document import Axis
 
 WIDTH = 480.0
 _RIGHT, _TOP, _BOTTOM = 18.0, 12.0, 46.0

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from batchscan.report.document import Line, LineChart
 from batchscan.report.page.charts.frame import WIDTH, Frame, frame_of
 from batchscan.report.page.charts.labels import Box, place_labels
 from batchscan.report.page.charts.svg import SIZE, drawing, element, group, path_of, words
-from batchscan.report.document import Line, LineChart
 
 Points = list[tuple[float, float]]
 
