@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 _LOOKS_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 def display_path(name: str) -> str:
@@ -21,8 +21,9 @@ def display_path(name: str) -> str:
 
 
 def name_of(path: str) -> str:
-    """Return the file's name that `display_path` has turned into this path."""
-    return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), path.encode()))
+    r"""Return the file's name that `display_path` has turned into a path; any bytes come back."""
+    raw = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), path.encode())
+    return os.fsdecode(raw)
 
 
 def sort_key(name: str) -> str:
