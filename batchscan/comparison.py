@@ -7,6 +7,7 @@ from batchscan.label_file import read_labels
 from batchscan.labels import LabelTable
 from batchscan.location import Location, location
 from batchscan.pairing import Pairs, pair
+from batchscan.provenance import identity_of
 from batchscan.report.comparison import comparison_document
 from batchscan.report.document import Document
 from batchscan.side_by_side import Side, read_side
@@ -20,8 +21,7 @@ def compare_results(first: Location, second: Location, labels: Location | None =
     used.
     """
     sides = read_side(first), read_side(second)
-    if sides[0].footer.get("pseudonyms", "none") != sides[1].footer.get("pseudonyms", "none"):
-        _check_pseudonyms(*sides)
+    _check_pseudonyms(*sides)
     table = None if labels is None else _read_labels(labels, sides[0])
     pairs = pair(*sides, table)
     if table is not None:
@@ -31,12 +31,17 @@ def compare_results(first: Location, second: Location, labels: Location | None =
 
 def _check_pseudonyms(first: Side, second: Side) -> None:
     """Refuse to match hidden paths with others; pseudonyms of patients alone don't matter."""
-    kinds = [str(side.footer.get("pseudonyms", "none")) for side in (first, second)]
-    if any("paths" in kind for kind in kinds):
+    kinds = [_kind_of_paths(side) for side in (first, second)]
+    if kinds[0] != kinds[1]:
         raise UsageError(
             f"{second.result}: expected paths like those of {first.result} ({kinds[0]}), found "
             f"others ({kinds[1]}): hidden paths can only be matched by the same key"
         )
+
+
+def _kind_of_paths(side: Side) -> str:
+    identity = identity_of(side.footer)
+    return f"hidden by the key {identity.id_key}" if identity.hide_paths else "as they are"
 
 
 def _read_labels(labels: Location, side: Side) -> LabelTable:

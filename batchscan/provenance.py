@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -66,25 +67,21 @@ def host_facts() -> dict[str, Any]:
     }
 
 
-def identity_of(footer: dict[str, Any]) -> Identity:
+def identity_of(footer: Mapping[str, Any]) -> Identity:
     """Return whose scores a result holds."""
-    model = footer.get("model", {})
+    model, options = footer.get("model", {}), footer.get("options", {})
     return Identity(
         str(footer.get("archive")),
         str(model.get("digest")),
         str(footer.get("preprocessing")),
-        str(footer.get("pseudonyms", "none")),
+        footer.get("id_key_check"),
+        bool(options.get("hide_paths")),
     )
 
 
 def refuse_difference(place: Location, found: Identity, wanted: Identity) -> None:
     """Raise `UsageError` unless rows of both can stand in one result."""
-    if found.pseudonyms != wanted.pseudonyms:
-        raise UsageError(
-            f"{place} holds rows with other pseudonyms ({found.pseudonyms}; now "
-            f"{wanted.pseudonyms}): give the same --id-key and --hide-paths, choose another --out, "
-            "or score everything anew with --fresh"
-        )
+    _refuse_other_pseudonyms(place, found, wanted)
     for what, old, new in (
         ("model", found.model[:16], wanted.model[:16]),
         ("preprocessing", found.preprocessing, wanted.preprocessing),
@@ -95,6 +92,26 @@ def refuse_difference(place: Location, found: Identity, wanted: Identity) -> Non
                 f"{place} holds scores of another {what} ({old}, now {new}): choose another --out, "
                 "or score everything anew with --fresh"
             )
+
+
+def _refuse_other_pseudonyms(place: Location, found: Identity, wanted: Identity) -> None:
+    """Compare what pseudonyms are made with, before any path: that may be hidden on one side."""
+    remedy = "choose another --out, or score everything anew with --fresh"
+    if found.id_key != wanted.id_key:
+        before, now = (
+            f"the key with check value {each}" if each else "no key"
+            for each in (found.id_key, wanted.id_key)
+        )
+        raise UsageError(
+            f"{place} was made with {before}, now --id-key gives {now}: use the same key, {remedy}"
+        )
+    if found.hide_paths != wanted.hide_paths:
+        before, now = (
+            "with" if each else "without" for each in (found.hide_paths, wanted.hide_paths)
+        )
+        raise UsageError(
+            f"{place} was made {before} --hide-paths, now it is {now}: do as before, {remedy}"
+        )
 
 
 def _processor() -> str | None:

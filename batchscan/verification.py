@@ -18,6 +18,7 @@ from batchscan.errors import UsageError
 from batchscan.image import PREPROCESSING
 from batchscan.location import Location, real_location
 from batchscan.observer import Progress
+from batchscan.provenance import identity_of
 from batchscan.pseudonym import key_check, path_hmac
 from batchscan.results import read_footer
 from batchscan.rules import DEFAULT_RULES, Rules
@@ -122,22 +123,19 @@ def _check_model(result: Location, footer: Mapping[str, Any], bundle: Bundle) ->
         )
 
 
-def _hides_paths(footer: Mapping[str, Any]) -> bool:
-    return "paths" in str(footer.get("pseudonyms", "none"))
-
-
 def _check_key(result: Location, footer: Mapping[str, Any], id_key: bytes | None) -> None:
-    if not _hides_paths(footer):
+    identity = identity_of(footer)
+    if not identity.hide_paths:
         return
     if id_key is None:
         raise UsageError(
             f"{result}: its paths are hidden, so its files can only be found with the key that "
             "hid them; give it with --id-key"
         )
-    if not str(footer["pseudonyms"]).endswith(f"key {key_check(id_key)}"):
+    if identity.id_key != key_check(id_key):
         raise UsageError(
-            f"{result}: expected the key that hid its paths ({footer['pseudonyms']}), found "
-            f"another one (key {key_check(id_key)}); give the right one with --id-key"
+            f"{result}: expected the key that hid its paths (check value {identity.id_key}), found "
+            f"another one ({key_check(id_key)}); give the right one with --id-key"
         )
 
 
@@ -150,7 +148,7 @@ def _names(
     id_key: bytes | None,
 ) -> NameOf:
     """Return what finds a row's file. For hidden paths, the archive is listed for that."""
-    if not _hides_paths(footer) or id_key is None:
+    if not identity_of(footer).hide_paths or id_key is None:
         return name_of
     wanted = {
         path
@@ -169,7 +167,7 @@ def _rules(footer: Mapping[str, Any]) -> Rules:
     options = footer.get("options")
     options = options if isinstance(options, Mapping) else {}
     limits = {name: options.get(name, value) for name, value in DEFAULT_RULES.limits().items()}
-    return Rules(**limits, hide_paths=_hides_paths(footer))
+    return Rules(**limits)
 
 
 def _seals(footer: Mapping[str, Any], found: Survey) -> tuple[Seal, ...]:

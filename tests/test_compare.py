@@ -304,12 +304,13 @@ def test_rows_out_of_order(tmp_path: Path, paths: tuple[str, str]) -> None:
 
 def test_hidden_paths_need_one_key(tmp_path: Path) -> None:
     """Hidden paths are matched with those of the same key, and refused with any others."""
-    kind = "patients and paths, key 0123"
+    hidden = {"options": {"hide_paths": True}, "id_key_check": "0123"}
     rows = [{"path": "ab", "score": 0.5}]
-    first = write(tmp_path / "a.parquet", rows, pseudonyms=kind)
-    assert compare_results(first, write(tmp_path / "b.parquet", rows, pseudonyms=kind))
-    with pytest.raises(UsageError, match="the same key"):
-        compare_results(first, write(tmp_path / "c.parquet", rows, pseudonyms="none"))
+    first = write(tmp_path / "a.parquet", rows, **hidden)
+    assert compare_results(first, write(tmp_path / "b.parquet", rows, **hidden))
+    for other in ({}, hidden | {"id_key_check": "4567"}):
+        with pytest.raises(UsageError, match="the same key"):
+            compare_results(first, write(tmp_path / "c.parquet", rows, **other))
 
 
 def test_no_result(tmp_path: Path) -> None:

@@ -276,7 +276,9 @@ KEY = b"0123456789abcdef0123456789abcdef"
 
 def test_hidden_paths(archive: Path, tiny_bundle: Path) -> None:
     """Hidden paths are verified with their key, which is asked for; no real path is shown."""
-    office = Office(archive, tiny_bundle, id_key=KEY, hide_paths=True)
+    key_file = archive.parent / "key"
+    key_file.write_bytes(KEY)
+    office = Office(archive, tiny_bundle, id_key=key_file, hide_paths=True)
     with pytest.raises(UsageError, match="--id-key"):
         office.verify()
     with pytest.raises(UsageError, match="expected the key that hid"):

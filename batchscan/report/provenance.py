@@ -27,7 +27,7 @@ _MODEL = (
 )
 _RUN = (
     ("archive", "Archive"),
-    ("pseudonyms", "Pseudonyms"),
+    ("id_key_check", "Check value of the key"),
     ("threshold", "Threshold"),
     ("started", "Started"),
     ("finished", "Finished"),
