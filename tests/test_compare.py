@@ -345,8 +345,6 @@ def test_names_cannot_talk_to_a_terminal(tmp_path: Path) -> None:
 
 def test_html_and_json(tmp_path: Path) -> None:
     """--out writes the same document as HTML, and beside it as JSON."""
-    pytest.importorskip("batchscan.report.page.html")
-    pytest.importorskip("batchscan.report.page.json_file")
     first, second = random_pair(tmp_path)
     done = run("compare", first, second, "--out", tmp_path / "comparison.html")
     assert done.returncode == 0, done.stderr

@@ -82,10 +82,14 @@ def verify(
 @click.argument("first", metavar="A", type=LOCATION)
 @click.argument("second", metavar="B", type=LOCATION)
 @click.option("--labels", type=LOCATION, help="CSV or Parquet with columns path and label.")
-@click.option("--out", type=FOLDER, help="Also write it as HTML, and as JSON beside that.")
+@click.option("--out", type=LOCATION, help="Also write it as HTML, and as JSON beside that.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
 def compare(
-    first: Location, second: Location, labels: Location | None, out: Path | None, **_verbose: bool
+    first: Location,
+    second: Location,
+    labels: Location | None,
+    out: Location | None,
+    **_verbose: bool,
 ) -> None:
     """Compare two results of the same images: two models, or two dates.
 
@@ -98,11 +102,17 @@ def compare(
       batchscan compare results.parquet retrained.parquet
       batchscan compare results.parquet retrained.parquet --labels truth.csv --out comparison.html
     """
-    from batchscan.compare.comparison import compare_results, write_comparison
+    from batchscan.compare.comparison import compare_results
     from batchscan.report.page.text import render_text
 
+    if out is not None:
+        from batchscan.report.page.report_files import check_report_place
+
+        check_report_place(out, "--out", first, second, *([labels] if labels else []))
     document = compare_results(first, second, labels)
     click.echo(render_text(document))
     if out is not None:
-        for file in write_comparison(document, out):
-            click.echo(f"\n  written    {file}")
+        from batchscan.report.page.report_files import write_report
+
+        written = write_report(document, out)
+        click.echo(f"\n  report     {written.page}\n  numbers    {written.numbers}")

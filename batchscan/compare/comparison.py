@@ -1,9 +1,6 @@
-"""Comparing two results: from two files to a document, and the document to files."""
+"""Comparing two results: from two files to a document."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 from batchscan.compare.pairing import Pairs, pair
 from batchscan.compare.side_by_side import Side, read_side
@@ -30,25 +27,6 @@ def compare_results(first: Location, second: Location, labels: Location | None =
     if table is not None:
         _check_labels(pairs, table)
     return comparison_document(pairs, labels)
-
-
-def write_comparison(document: Document, out: Path) -> list[Path]:
-    """Write a document as HTML, and as JSON beside that; for a name in `.json` only that.
-
-    Returns the files. Raises `OSError` where one cannot be written.
-    """
-    from batchscan.report.page.json_file import as_json
-
-    written = []
-    if out.suffix.lower() != ".json":
-        from batchscan.report.page.html import render_html
-
-        out.write_text(render_html(document), encoding="utf-8")
-        written.append(out)
-    beside = out.with_suffix(".json")
-    text = json.dumps(as_json(document), indent=2, ensure_ascii=False, allow_nan=False)
-    beside.write_text(text + "\n", encoding="utf-8")
-    return [*written, beside]
 
 
 def _check_pseudonyms(first: Side, second: Side) -> None:
