@@ -5,6 +5,7 @@
     ├── model.onnx     the network that ONNX Runtime runs
     ├── model.keras    the same network as Keras saved it (optional)
     ├── split.csv      every training image and its side of the split (optional)
+    ├── reference.npz  the training images in numbers, see `batchscan.reference` (optional)
     ├── history.csv    one line for each epoch                  } beside the bundle proper: not
     └── pictures/      curves and confusion matrix of the run   } needed, not verified
 
@@ -60,8 +61,9 @@ class Bundle:
     network must take and give; its grey images have `input_size` times `input_size` pixels, and are
     decoded by the recipe that `preprocessing` names.
 
-    `digest` identifies what produces the scores (network, input size, recipe, classes). It leaves
-    out the threshold and all prose: choosing another threshold doesn't make another model.
+    `digest` identifies what produces the scores, `ood_score` included (network, reference, input
+    size, recipe, classes). It leaves out the threshold and all prose: choosing another threshold
+    doesn't make another model.
     """
 
     folder: Path
@@ -91,6 +93,14 @@ class Bundle:
                 f"{', '.join(sorted(listed))}; use another --runtime or another bundle"
             )
         return _verified(self.folder / name, listed[name])
+
+    def listed_bytes(self, name: str) -> bytes | None:
+        """Return the content of a file of `LISTED_FILES`, verified again; None if there is none.
+
+        Raises `BundleError` when the file changed since the card.
+        """
+        expected = self.card["files"].get(name)
+        return None if expected is None else _verified(self.folder / name, expected)
 
 
 def load_bundle(folder: Path | None = None) -> Bundle:

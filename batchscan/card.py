@@ -14,7 +14,8 @@ FORMAT = "batchscan-bundle"
 FORMAT_VERSION = 1
 CARD = "card.json"
 MODEL_FILES = {"onnx": "model.onnx", "tensorflow": "model.keras"}
-LISTED_FILES = frozenset({*MODEL_FILES.values(), "split.csv"})
+REFERENCE = "reference.npz"
+LISTED_FILES = frozenset({*MODEL_FILES.values(), "split.csv", REFERENCE})
 RESTORE = "copy the bundle again, or train it anew"
 
 
@@ -77,12 +78,13 @@ def check_card(path: Path, card: Mapping[str, Any]) -> None:
 
 
 def digest_of(card: Mapping[str, Any]) -> str:
-    """Return the SHA-256 over everything that a score and its meaning depend on.
+    """Return the SHA-256 over all that scores (`ood_score`, too) and their meaning depend on.
 
     The threshold and all prose are left out: with another threshold it is the same model.
     """
     files = card["files"]
-    parts = [f"{name} {files[name]}" for name in sorted(MODEL_FILES.values()) if name in files]
+    produce = sorted([*MODEL_FILES.values(), REFERENCE])
+    parts = [f"{name} {files[name]}" for name in produce if name in files]
     parts += [f"input {card['input']['size']}", f"preprocessing {card['preprocessing']}"]
     parts += [f"class {name}" for name in card["classes"]]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -358,24 +358,26 @@ def test_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "found"),
     [
-        b"This is no picture.",
-        b"\xff\xd8",
-        b"GIF89a" + bytes(100),
-        b"BM" + bytes(100),
-        b"RIFF\x24\0\0\0WAVEfmt ",
-        bytes(4096),
-        b"%PDF-1.7",
-        b"\x89PNG",
-        b"<html>",
+        (b"This is no picture.", "found text"),
+        (b"<html>", "found text"),
+        (b"\xff\xd8", "found other content"),
+        (b"GIF89a" + bytes(100), "found a GIF picture"),
+        (b"BM" + bytes(100), "found other content"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "found other content"),
+        (bytes(4096), "found nothing but zeros"),
+        (b"%PDF-1.7", "found a PDF document"),
+        (b"\x89PNG", "found the first bytes of a PNG and no more"),
+        (b"PK\x03\x04", "found a zip file, or an Office document"),
     ],
 )
-def test_not_an_image(data: bytes) -> None:
-    """Other content is `not_an_image`, and the reason shows how it begins."""
+def test_not_an_image(data: bytes, found: str) -> None:
+    """Other content is `not_an_image`; the reason says what it is and quotes nothing of it."""
     problem = failure(data)
     assert problem.category == "not_an_image"
-    assert data[:8].hex(" ") in problem.reason
+    assert problem.reason.endswith(found)
+    assert data[:8].hex(" ") not in problem.reason
     assert problem.format is None
 
 

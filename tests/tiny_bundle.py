@@ -103,12 +103,13 @@ def write_tiny_class_bundle(
     centres: Sequence[float] = CENTRES,
     size: int = 150,
     details: Mapping[str, Any] | None = None,
+    further: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Write a bundle with `tiny_class_onnx` in it, for three classes or more."""
     return write_bundle(
         folder,
         name="tiny classes",
-        files={"model.onnx": tiny_class_onnx(size, centres)},
+        files={"model.onnx": tiny_class_onnx(size, centres), **(further or {})},
         classes=classes,
         threshold=None,
         input_size=size,
@@ -127,12 +128,14 @@ def write_tiny_bundle(
     preprocessing: str = PREPROCESSING,
     details: Mapping[str, Any] | None = None,
     split: str | None = None,
+    further: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Write a bundle with `tiny_onnx` in it; another seed makes another model.
 
-    `details` are further fields of the card, `split` is the text of its `split.csv`.
+    `details` are further fields of the card, `split` is the text of its `split.csv`, and `further`
+    are further files.
     """
-    further = {} if split is None else {"split.csv": split.encode()}
+    further = dict(further or {}) | ({} if split is None else {"split.csv": split.encode()})
     return write_bundle(
         folder,
         name=name,

@@ -1,0 +1,106 @@
+"""A perceptual hash: 64 bits that stay nearly the same when a radiograph is copied in another form.
+
+Each bit is the sign of one coefficient of the discrete cosine transform of the small grey square
+that the network sees, tapered towards its edges (letters and borders lie there). Such hashes
+usually take the lowest frequencies; but these show what all chests have in common, so that other
+patients come near, too. `FREQUENCIES` are those from which on signs differ from patient to patient
+like thrown coins, and stay as steady as others where a file is shrunk or encoded again.
+
+Measured on 5,206 chest X-rays of children (`python -m benchmarks.near_duplicates`), in bits that
+differ:
+
+- of 13,544,422 pairs of images of different patients none had 6 or less, one 7, five 8, 48 ten;
+  the mean is 32. So a false match within `NEAR` is rarer than 1 in 10 million pairs. Counts fall to
+  about a third with each bit less, which makes some 3 in a billion likely; in an archive of ten
+  million images that is still one image in a few dozen, in one of 100,000 one in thousands;
+- of 120 originals, their copies of 224 x 224 pixels had 4 at most, half as large ones 2, JPEG of
+  quality 30 had 4, of quality 10 in 95% of the images 4 (at most 6), other contrast 2 (6), other
+  gamma 4 (7). Turned by one degree (8) or cut by 2% on each side (13) they are mostly missed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+NEAR = 4
+"""Bits that differ at most where two hashes are taken to be of one radiograph."""
+
+FREQUENCIES = range(8, 16)
+"""Half waves across the square, in both directions: 8 x 8 of them are 64 bits."""
+
+DIGITS = 16
+"""Hexadecimal digits of a hash as text, the first those of the highest bits."""
+
+_AT_A_TIME = 32
+_PRECISION = 127  # The basis holds whole numbers up to this.
+
+
+def perceptual_hashes(squares: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return the hashes, uint64 (B,), of grey squares, uint8 (B, S, S).
+
+    All sums are of whole numbers and exact: the same pixels have the same hash on every machine, in
+    any company. An image of one grey level has the hash 0. Squares of other sizes S give nearly the
+    same, from twice the highest frequency on (S = 32).
+    """
+    bits = np.empty((len(squares), 64), dtype=bool)
+    for start in range(0, len(squares), _AT_A_TIME):
+        some = squares[start : start + _AT_A_TIME]
+        bits[start : start + len(some)] = _coefficients(some).reshape(-1, 64) > 0
+    return np.packbits(bits, axis=1).view(">u8").ravel().astype(np.uint64)
+
+
+def _coefficients(squares: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return coefficients (B, 8, 8), of rising vertical, then horizontal frequency."""
+    size = squares.shape[-1]
+    basis = _basis(size)
+    # As long as it is exact, the large product is made of numbers of half the size.
+    type = np.float32 if 255 * _PRECISION * size < 2**24 else np.float64
+    rows = squares.astype(type) @ basis.T.astype(type)
+    coefficients: NDArray[np.float64] = basis @ rows.astype(np.float64)
+    return coefficients
+
+
+@lru_cache(maxsize=8)
+def _basis(size: int) -> NDArray[np.float64]:
+    """Return tapered half waves, (8, S), in whole numbers that sum to 0 in each row.
+
+    Rounding the running sums, in place of the values, keeps the sum: brightness plays no part.
+    """
+    place = np.pi * (np.arange(size) + 0.5) / size
+    waves = np.cos(np.array(FREQUENCIES)[:, np.newaxis] * place) * np.sin(place)
+    waves -= waves.mean(axis=1, keepdims=True)
+    sums = np.rint(np.cumsum(waves * (_PRECISION - 1), axis=1))
+    sums[:, -1] = 0
+    return np.diff(sums, axis=1, prepend=0)
+
+
+def hashes_as_text(hashes: NDArray[np.uint64]) -> list[str]:
+    """Return each hash as 16 hexadecimal digits.
+
+    So they stand in Parquet files: where a column has gaps, pandas and R read numbers of 64 bits as
+    floating point, and lose the last of them.
+    """
+    return [f"{value:0{DIGITS}x}" for value in hashes.tolist()]
+
+
+def hashes_from_text(texts: pa.Array | pa.ChunkedArray) -> pa.UInt64Array:
+    """Return a column of hashes, strings of 16 hexadecimal digits or null, as uint64 or null.
+
+    Works on the whole column at once. Raises `ValueError` for any other text.
+    """
+    column = pa.chunked_array([texts]) if isinstance(texts, pa.Array) else texts
+    filled = column.combine_chunks().fill_null("0" * DIGITS)
+    try:
+        letters = filled.cast(pa.binary()).cast(pa.binary(DIGITS))
+        content = letters.buffers()[1][letters.offset * DIGITS :][: len(letters) * DIGITS]
+        numbers = np.frombuffer(bytes.fromhex(str(content, "ascii")), dtype=">u8")
+    except (pa.ArrowInvalid, ValueError) as error:
+        raise ValueError(f"expected {DIGITS} hexadecimal digits in each text") from error
+    if len(numbers) != len(column):  # Blanks between digits are passed over.
+        raise ValueError(f"expected {DIGITS} hexadecimal digits in each text, found blanks")
+    missing = np.asarray(column.combine_chunks().is_null())
+    return pa.array(numbers.astype(np.uint64), mask=missing)
