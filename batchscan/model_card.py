@@ -34,6 +34,7 @@ def render_card(bundle: Bundle) -> str:
         "Operating point": _operating_point(bundle, card),
         "Shift suite": _take(card, "shift_suite", card_tables.shift_suite),
         "Groups left out of training": _take(card, "groups_left_out", _groups),
+        "Reference of the training images": outline(card.pop("reference", {})),
         "Limits": _take(card, "limits", _sentences),
         "Files, by SHA-256": outline(card.pop("files")),
         "Further fields": outline(card),

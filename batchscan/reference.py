@@ -22,7 +22,7 @@ from batchscan.errors import BundleError
 QUANTILES = 1001
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """The images that a network was trained on, in numbers.
 

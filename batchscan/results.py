@@ -28,7 +28,15 @@ from batchscan.parts import part_name as part_name
 from batchscan.parts import part_sources as part_sources
 from batchscan.parts import write_part as write_part
 from batchscan.place import is_there, readable
-from batchscan.schema import DICTIONARY_COLUMNS, SCORE_SCHEMA, SCORED, TWO_CLASSES, result_schema
+from batchscan.schema import (
+    DICTIONARY_COLUMNS,
+    LATER_COLUMNS,
+    SCORE_SCHEMA,
+    SCORED,
+    TWO_CLASSES,
+    result_schema,
+    with_later_columns,
+)
 
 FOOTER_KEY = b"batchscan"
 _GENERATION = "generation"
@@ -94,13 +102,20 @@ def result_sources(file: Location, schema: pa.Schema = SCORE_SCHEMA) -> list[Sou
     sources = []
     for group in range(parquet.num_row_groups):
         first = parquet.read_row_group(group, columns=["path"])["path"][0].as_py()
-        load = partial(parquet.read_row_group, group, columns=schema.names)
-        sources.append(Source(first, 0, load))
+        sources.append(Source(first, 0, partial(_load_group, parquet, group, schema)))
     return sources
 
 
+def _load_group(parquet: pq.ParquetFile, group: int, schema: pa.Schema) -> pa.Table:
+    table = parquet.read_row_group(group, columns=schema.names)
+    return with_later_columns(table).select(schema.names)
+
+
 def read_footer(file: Location) -> dict[str, Any]:
-    """Read the record that a result carries; `UsageError` if the file is no batchscan result."""
+    """Read the record that a result carries; `UsageError` if the file is no batchscan result.
+
+    One of an earlier version is a result, too: it may lack `LATER_COLUMNS`.
+    """
     expected = f"{file}: expected a result of batchscan"
     if not (is_there(file) if isinstance(file, Uri) else file.is_file()):
         raise UsageError(f"{expected}, found no file of that name; check the path")
@@ -120,7 +135,7 @@ def read_footer(file: Location) -> dict[str, Any]:
         ) from error
     if not isinstance(footer, dict):
         raise UsageError(f"{expected}, found a file whose record is damaged; choose another name")
-    wanted = result_schema(classes_of(footer)).names
+    wanted = (n for n in result_schema(classes_of(footer)).names if n not in LATER_COLUMNS)
     missing = [name for name in wanted if name not in schema.names]
     if missing:
         raise UsageError(f"{expected}, found a file without the column(s) {', '.join(missing)}")
@@ -160,7 +175,7 @@ def sweep(sources: Iterable[Source], schema: pa.Schema = SCORE_SCHEMA) -> Iterat
 
 
 def _with_generation(source: Source, schema: pa.Schema) -> pa.Table:
-    table = source.load().select(schema.names).cast(schema)
+    table = with_later_columns(source.load()).select(schema.names).cast(schema)
     generations = pa.array(np.full(table.num_rows, source.generation, dtype=np.int32))
     return table.append_column(_GENERATION, generations)
 

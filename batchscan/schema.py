@@ -46,6 +46,8 @@ SKIPS = {
 }
 """Every value of the column `skip`, and what a person should do about it."""
 
+OUT_OF_DISTRIBUTION = "out_of_distribution"
+
 FLAGS = {
     "lateral": "It is seen from the side, and scored because of --score-all.",
     "not_chest": "It shows another part of the body, and is scored because of --score-all.",
@@ -58,6 +60,7 @@ FLAGS = {
     "low_resolution": "A side has less than half of the pixels that the model sees.",
     "saturated": "Nearly all pixels are black or white.",
     "extreme_aspect": "One side is more than three times the other.",
+    OUT_OF_DISTRIBUTION: "The model sees it as less like its training images than 99% of these.",
 }
 """Every value in the column `flags`, and what it means."""
 
@@ -85,6 +88,8 @@ SCORE_SCHEMA = pa.schema(
         pa.field("bytes", pa.int64()),
         pa.field("modified", pa.timestamp("us", tz="UTC")),
         pa.field("sha256", pa.string()),
+        pa.field("phash", pa.string()),
+        pa.field("ood_score", pa.float32()),
         pa.field("modality", pa.string()),
         pa.field("view", pa.string()),
         pa.field("sex", pa.string()),
@@ -108,6 +113,9 @@ RESULT_SCHEMA = pa.schema(
 """The columns of `results.parquet` for a model with two classes; further columns of a label file
 follow them."""
 
+LATER_COLUMNS = ("phash", "ood_score")
+"""Columns that parts and results of earlier versions of batchscan lack."""
+
 DICTIONARY_COLUMNS = (
     *("status", "prediction", "label", "failure", "skip", "format"),
     *("modality", "view", "sex", "manufacturer", "model_name"),
@@ -130,6 +138,15 @@ def result_schema(classes: Sequence[str]) -> pa.Schema:
     return _with_scores(RESULT_SCHEMA, classes)
 
 
+def with_later_columns(table: pa.Table) -> pa.Table:
+    """Add those of `LATER_COLUMNS` that a table of an earlier version lacks; all null."""
+    for name in LATER_COLUMNS:
+        if name not in table.schema.names:
+            field = SCORE_SCHEMA.field(name)
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table
+
+
 def _with_scores(schema: pa.Schema, classes: Sequence[str]) -> pa.Schema:
     place = schema.get_field_index("score")
     scores = [schema.field("score").with_name(name) for name in score_columns(classes)]
@@ -139,6 +156,9 @@ def _with_scores(schema: pa.Schema, classes: Sequence[str]) -> pa.Schema:
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
     """One image's row of a part. `modified` is in microseconds since 1970, UTC.
+
+    `phash` is the perceptual hash (`batchscan.perceptual_hash`) as text, `ood_score` how unlike the
+    training images the image is (`batchscan.reference`). Every scored row has a hash.
 
     `score` is one number for a model with two classes, else one for each class, in their order.
     """
@@ -156,6 +176,8 @@ class ScoreRow:
     bytes: int | None = None
     modified: int | None = None
     sha256: str | None = None
+    phash: str | None = None
+    ood_score: float | None = None
     attributes: Attributes = NO_ATTRIBUTES
 
 

@@ -9,13 +9,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from batchscan.archive import FileState, display_path, file_state, read_image
+from batchscan.archive import FileState, file_state, read_image
 from batchscan.errors import ImageFailure, NotScored
 from batchscan.image import DecodedImage, decode
 from batchscan.model import Scorer
+from batchscan.perceptual_hash import hashes_as_text, perceptual_hashes
+from batchscan.pseudonym import path_column
+from batchscan.reference import Reference
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.schema import FAILED, SCORED, SKIPPED, TWO_CLASSES, ScoreRow, score_table
+from batchscan.schema import (
+    FAILED,
+    OUT_OF_DISTRIBUTION,
+    SCORED,
+    SKIPPED,
+    TWO_CLASSES,
+    ScoreRow,
+    score_table,
+)
 
 _LARGEST_SIDE = (1 << 31) - 1  # The columns `width` and `height` are int32.
 
@@ -54,10 +66,12 @@ def score_shard(
     *,
     classes: Sequence[str] = TWO_CLASSES,
     rules: Rules = DEFAULT_RULES,
+    reference: Reference | None = None,
 ) -> pa.Table:
     """Score every image of a shard: one row each, in the schema of a part for these classes.
 
-    `map_images` may read and decode in several threads (`ThreadPoolExecutor.map`).
+    Without a `reference`, or features to compare with it, there is no `ood_score`. `map_images` may
+    read and decode in several threads (`ThreadPoolExecutor.map`).
     """
     samples = list(
         map_images(lambda name: load_sample(root, name, scorer.input_size, rules), shard.images)
@@ -66,11 +80,25 @@ def score_shard(
     rows = [sample.row for sample in samples if sample.image is None]
     if ready:
         pixels = np.stack([sample.image.pixels for sample in ready if sample.image is not None])
-        scores = scorer.score(pixels)
+        scores, unlike = _measured(pixels, scorer, reference)
+        hashes = hashes_as_text(perceptual_hashes(pixels))
+        columns = scores.tolist(), hashes, unlike
         rows += [
-            _scored(sample.row, score) for sample, score in zip(ready, scores.tolist(), strict=True)
+            _scored(sample.row, *found) for sample, *found in zip(ready, *columns, strict=True)
         ]
     return score_table(rows, classes)
+
+
+def _measured(
+    pixels: NDArray[np.uint8], scorer: Scorer, reference: Reference | None
+) -> tuple[NDArray[np.float32], list[float] | list[None]]:
+    """Return scores, and for each image its `ood_score` if there is one."""
+    if reference is None:
+        return scorer.score(pixels), [None] * len(pixels)
+    scores, features = scorer.score_with_features(pixels)
+    if features is None:
+        return scores, [None] * len(pixels)
+    return scores, reference.out_of_distribution(features).tolist()
 
 
 def load_sample(root: str, name: str, size: int, rules: Rules = DEFAULT_RULES) -> Sample:
@@ -81,10 +109,10 @@ def load_sample(root: str, name: str, size: int, rules: Rules = DEFAULT_RULES) -
         digest = hashlib.sha256(data).hexdigest()
         image = decode(data, size, rules)
     except NotScored as problem:
-        row = row_without_score(name, problem, state or file_state(root, name))
+        row = row_without_score(name, problem, state or file_state(root, name), rules)
         return Sample(replace(row, sha256=digest))
     row = ScoreRow(
-        path=display_path(name),
+        path=path_column(name, rules),
         status=SCORED,
         flags=image.flags,
         width=image.width,
@@ -98,11 +126,13 @@ def load_sample(root: str, name: str, size: int, rules: Rules = DEFAULT_RULES) -
     return Sample(row, image)
 
 
-def row_without_score(name: str, problem: NotScored, state: FileState | None) -> ScoreRow:
+def row_without_score(
+    name: str, problem: NotScored, state: FileState | None, rules: Rules = DEFAULT_RULES
+) -> ScoreRow:
     """Make the row of an image that cannot or should not be scored."""
     failed = isinstance(problem, ImageFailure)
     return ScoreRow(
-        path=display_path(name),
+        path=path_column(name, rules),
         status=FAILED if failed else SKIPPED,
         failure=problem.category if failed else None,
         skip=None if failed else problem.category,
@@ -121,10 +151,15 @@ def _side(pixels: int | None) -> int | None:
     return pixels if pixels is not None and 0 <= pixels <= _LARGEST_SIDE else None
 
 
-def _scored(row: ScoreRow, score: float | list[float]) -> ScoreRow:
+def _scored(
+    row: ScoreRow, score: float | list[float], phash: str, unlike: float | None
+) -> ScoreRow:
     values = tuple(score) if isinstance(score, list) else (score,)
     for value in values:
         if not math.isfinite(value):
             reason = f"the model gave {value} instead of a probability"
             return replace(row, status=FAILED, failure="not_finite", error=reason, flags=None)
-    return replace(row, score=values if isinstance(score, list) else score)
+    unlike = unlike if unlike is not None and math.isfinite(unlike) else None
+    flags = (row.flags or ()) + ((OUT_OF_DISTRIBUTION,) if (unlike or 0) > 1 else ())
+    final = values if isinstance(score, list) else score
+    return replace(row, score=final, flags=flags, phash=phash, ood_score=unlike)

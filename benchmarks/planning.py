@@ -86,6 +86,7 @@ def _row(path: str) -> ScoreRow:
         bytes=STATE.bytes,
         modified=STATE.modified,
         sha256="0" * 64,
+        phash="0" * 16,
     )
 
 

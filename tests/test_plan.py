@@ -43,6 +43,7 @@ def finished_row(path: str, state: FileState = STATE, failure: str | None = None
         failure,
         bytes=state.bytes,
         modified=state.modified,
+        phash=None if failure else "0" * 16,
     )
 
 

@@ -47,6 +47,8 @@ COLUMNS = {
     "bytes": pa.int64(),
     "modified": pa.timestamp("us", tz="UTC"),
     "sha256": pa.string(),
+    "phash": pa.string(),
+    "ood_score": pa.float32(),
     "modality": pa.string(),
     "view": pa.string(),
     "sex": pa.string(),

@@ -38,6 +38,8 @@ COLUMNS = {
     "bytes": pa.int64(),
     "modified": pa.timestamp("us", tz="UTC"),
     "sha256": pa.string(),
+    "phash": pa.string(),
+    "ood_score": pa.float32(),
     "modality": pa.string(),
     "view": pa.string(),
     "sex": pa.string(),
@@ -119,12 +121,14 @@ def test_values_of_a_row() -> None:
         bytes=1 << 40,
         modified=-1,
         sha256="ab",
+        phash="00000000000000ff",
+        ood_score=1.5,
         attributes=Attributes(view="PA"),
     )
     (values,) = score_table([row]).to_pylist()
     assert values.pop("modified").isoformat() == "1969-12-31T23:59:59.999999+00:00"
     assert list(values.values()) == [
         "a.jpg", "scored", 0.25, None, None, None, ["blank"], 3, 2, "png", 1 << 40, "ab",
-        None, "PA", None, None, None, None, None, None,
+        "00000000000000ff", 1.5, None, "PA", None, None, None, None, None, None,
     ]  # fmt: skip
     assert score_table([]).num_rows == 0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from batchscan.archive import display_path
 from batchscan.bundle import Bundle, write_bundle
+from batchscan.card import REFERENCE
 from batchscan.image import PREPROCESSING
 from training import pictures
 from training.card import figures_details, training_details
@@ -21,6 +22,7 @@ from training.options import TrainingOptions
 from training.outcome import Exported, Measured, spread
 from training.prepare import PreparedData
 from training.progress import say
+from training.reference_measurement import Measurement
 
 SAMPLES = 6  # images of each class in the picture
 MISTAKES = 24  # on the contact sheet
@@ -33,14 +35,16 @@ def write_folder(
     kept: Finished,
     measured: Measured,
     exported: Exported,
+    reference: Measurement | None,
     device: Device,
     options: TrainingOptions,
 ) -> Bundle:
     """Write the bundle to the folder `out`, then the history and the pictures into it."""
+    files = {**exported.files, "split.csv": data.split.to_csv(data.ignored)}
     bundle = write_bundle(
         out,
         name=options.name or f"{options.network}-{data.split.fingerprint()[:8]}",
-        files={**exported.files, "split.csv": data.split.to_csv(data.ignored)},
+        files=files | ({REFERENCE: reference.to_bytes()} if reference else {}),
         classes=data.classes,
         threshold=measured.threshold,
         input_size=options.architecture.input_size,
@@ -48,6 +52,7 @@ def write_folder(
         details={
             **training_details(options, data, trainings, device),
             **figures_details(measured, exported, data.classes, options),
+            **({"reference": reference.for_card()} if reference else {}),
         },
     )
     (out / "history.csv").write_text(_history(trainings))

@@ -7,8 +7,9 @@ own), and its result runs slower than the graph written here, whose batch normal
 for ONNX Runtime to lay out together with the convolutions.
 
 The graph's contract: input `images`, uint8 [N, S, S] with any N; output `score`, float32 [N], or
-[N, C] for C classes. A network whose last dense layer follows global average pooling has a second
-output: `activation`, float32 [N, h, w] or [N, C, h, w], the class activation map (Zhou et al.,
+[N, C] for C classes. What the last dense layer makes the score of is an output as well: `features`,
+float32 [N, F]. A network whose last dense layer follows global average pooling has a third:
+`activation`, float32 [N, h, w] or [N, C, h, w], the class activation map (Zhou et al.,
 "Learning Deep Features for Discriminative Localization", 2016): what each place of the last feature
 map adds to the logit, in logits; its mean over all places is the logit of the score.
 """
@@ -30,12 +31,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from batchscan.errors import BatchscanError
+from batchscan.errors import BatchscanError, BundleError
 from batchscan.model import open_scorer
 from batchscan.version import VERSION
 
 OPSET = 17  # ONNX 1.12 (2022): every operator needed here, in every ONNX Runtime since 1.13
 IR_VERSION = 8  # the file format of the same release
+FEATURES = "features"
 TOLERANCE = 1e-4  # largest difference of a score, Keras against ONNX
 
 
@@ -94,8 +96,34 @@ def to_onnx(network: Any) -> bytes:
     classes = network.output_shape[-1]
     shape = np.array([-1] if classes == 1 else [-1, classes], dtype=np.int64)
     graph.add("Reshape", names[id(network.outputs[0])], graph.constant(shape), output="score")
+    features = _features(graph, network, names)
     maps = _class_activation(graph, network, names)
-    return graph.to_bytes(network.name, size, classes, maps)
+    return graph.to_bytes(network.name, size, classes, features, maps)
+
+
+def add_features(content: bytes) -> bytes:
+    """Return an `.onnx` file with the output `features`, for one that was written without it.
+
+    Nothing else changes. Raises `BundleError` where no dense layer (Gemm) makes the score.
+    """
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    makers = {output: node for node in graph.node for output in node.output}
+    node = makers.get("score")
+    while node is not None and node.op_type in _AFTER_DENSE:
+        node = makers.get(node.input[0])
+    weights = {} if node is None else {value.name: value for value in graph.initializer}
+    if node is None or node.op_type != "Gemm" or node.input[1] not in weights:
+        raise BundleError(
+            "model.onnx: expected a dense layer right before the output score, found "
+            f"{'none' if node is None else node.op_type}; export the network with an output "
+            f"named {FEATURES}, float32 [N, F]"
+        )
+    count = weights[node.input[1]].dims[0]
+    graph.node.append(helper.make_node("Identity", [node.input[0]], [FEATURES], name=FEATURES))
+    graph.output.append(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", count]))
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
 
 
 def check_parity(
@@ -140,11 +168,23 @@ class _Graph:
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
-    def to_bytes(self, name: str, size: int, classes: int, maps: tuple[int, int] | None) -> bytes:
-        """Return the finished model; `maps` is the height and width of `activation`, if any."""
+    def to_bytes(
+        self,
+        name: str,
+        size: int,
+        classes: int,
+        features: int | None,
+        maps: tuple[int, int] | None,
+    ) -> bytes:
+        """Return the finished model.
+
+        `features` is how many there are, and `maps` the height and width of `activation`, if any.
+        """
         several: list[str | int | None] = [] if classes == 1 else [classes]
         images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", size, size])
         shapes: dict[str, list[str | int | None]] = {"score": ["N", *several]}
+        if features:
+            shapes[FEATURES] = ["N", features]
         if maps:
             shapes["activation"] = ["N", *several, *maps]
         outputs = [
@@ -160,6 +200,15 @@ class _Graph:
         )
         onnx.checker.check_model(model, full_check=True)
         return bytes(model.SerializeToString())
+
+
+def _features(graph: _Graph, network: Any, names: dict[int, str]) -> int | None:
+    """Add the output `features`, if a dense layer makes the score of them; return their number."""
+    last = network.layers[-1]
+    if type(last).__name__ != "Dense":
+        return None
+    graph.add("Identity", names[id(last.input)], output=FEATURES)
+    return int(last.input.shape[-1])
 
 
 def _class_activation(graph: _Graph, network: Any, names: dict[int, str]) -> tuple[int, int] | None:
@@ -285,6 +334,8 @@ _WRITERS: dict[str, Callable[..., str]] = {
     "Dropout": _nothing,
     "SpatialDropout2D": _nothing,
 }
+
+_AFTER_DENSE = ("Reshape", "Sigmoid", "Softmax", "Squeeze", "Identity")
 
 _PADDING = {"same": "SAME_UPPER", "valid": "VALID"}  # TensorFlow puts the odd pixel at the end
 

@@ -137,7 +137,7 @@ def doubts(
     training images at least nearly as well as they do on images they have never seen.
     """
     positions = np.flatnonzero(data.split.fold >= 0)
-    scores = score(_open(exported, data, options), data.pixels, positions)
+    scores = score(open_exported(exported, data, options), data.pixels, positions)
     own = float((measured.predicted(scores) == data.labels[positions]).mean())
     labels, held_out = measured.scored[measured.side]
     expected = float((measured.predicted(held_out) == labels).mean())
@@ -150,7 +150,8 @@ def doubts(
     )
 
 
-def _open(exported: Exported, data: PreparedData, options: TrainingOptions) -> Scorer:
+def open_exported(exported: Exported, data: PreparedData, options: TrainingOptions) -> Scorer:
+    """Return the network as a scan runs it."""
     return open_scorer(
         "onnx",
         exported.files["model.onnx"],
@@ -169,7 +170,7 @@ def measure_test(
         return measured
     labels, scores = (
         data.labels[positions],
-        score(_open(exported, data, options), data.pixels, positions),
+        score(open_exported(exported, data, options), data.pixels, positions),
     )
     found = evaluation.evaluate(labels, scores, measured.threshold, data.classes)
     return replace(

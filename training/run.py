@@ -122,6 +122,7 @@ def _train(
         from training.bundle_folder import write_folder
         from training.export import from_keras
         from training.outcome import calibrate, doubts, export_network, measure, measure_test
+        from training.reference_measurement import training_reference
 
         say("measuring the networks on the images that they were not trained on")
         measured = measure(folds, groups, data, options)
@@ -135,7 +136,10 @@ def _train(
             for doubt in measured.doubts:
                 say(f"warning: {doubt}")
             trainings = [*folds, *groups, *([] if kept in folds else [kept])]
-            bundle = write_folder(out, data, trainings, kept, measured, exported, device, options)
+            reference = training_reference(data, measured, exported, options)
+            bundle = write_folder(
+                out, data, trainings, kept, measured, exported, reference, device, options
+            )
             remove(place)
             print(f"{evaluation.render(measured.figures)}\n\nmodel bundle {bundle.name} in {out}")
     return TrainingSummary(

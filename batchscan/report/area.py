@@ -43,13 +43,12 @@ def area_of(outcomes: Outcomes, patient: Patients | None = None) -> Area | None:
     positives = int(positive.sum())
     if positives in (0, positive.size):
         return None
-    placement = _placements(outcomes.score[order], positive)
-    value = float(placement[positive].mean())
+    levels = _levels(outcomes.score[order], positive)
+    value = float(levels.positives @ levels.below) / positives
     if patient is None:
-        variance = _variance(placement[positive]) + _variance(placement[~positive])
-        smaller = min(positives, positive.size - positives)
+        variance, smaller = levels.variance(value), min(positives, positive.size - positives)
     else:
-        variance, smaller = _clustered(placement - value, positive, patient[order])
+        variance, smaller = _clustered(levels, value, positive, patient[order])
     return Area(value, variance, smaller, positive.size)
 
 
@@ -60,48 +59,66 @@ def ascending(score: NDArray[np.float32]) -> NDArray[np.intp] | slice:
     return np.argsort(score)
 
 
-def _placements(score: NDArray[np.float32], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return, of ascending scores, the share of the other class that each image is in order with.
-
-    For a positive these are the negatives below it, for a negative the positives above it; equal
-    scores count one half.
+@dataclass(frozen=True)
+class _Levels:
+    """The distinct scores, ascending: how many images have each, and which share of the others it
+    is in order with: the negatives below it, the positives above it; equal ones count one half.
     """
-    ends = np.flatnonzero(np.append(score[1:] != score[:-1], True)) + 1
-    sizes = np.diff(ends, prepend=0)
-    negatives = np.diff(np.cumsum(~positive)[ends - 1], prepend=0)
-    below = np.cumsum(negatives) - negatives / 2
-    positives = sizes - negatives
-    above = positive.sum() - np.cumsum(positives) + positives / 2
-    return np.where(
-        positive,
-        np.repeat(below / negatives.sum(), sizes),
-        np.repeat(above / positives.sum(), sizes),
-    )
+
+    positives: NDArray[np.int32]
+    negatives: NDArray[np.int32]
+    below: NDArray[np.float64]
+    above: NDArray[np.float64]
+
+    def variance(self, area: float) -> float:
+        """Return DeLong's variance of the area; 0 where all images of a class are in the same."""
+        sides = [(self.below, self.positives), (self.above, self.negatives)]
+        if all(np.ptp(shares[counts > 0]) == 0 for shares, counts in sides):
+            return 0.0
+        variance = 0.0
+        for shares, counts in sides:
+            n = int(counts.sum())
+            if n > 1:
+                variance += float(counts @ np.square(shares - area)) / (n - 1) / n
+        return variance
 
 
-def _variance(placement: NDArray[np.float64]) -> float:
-    """Return the variance of the mean; exactly 0 where all are alike, or only one is there."""
-    if placement.size < 2 or placement.min() == placement.max():
-        return 0.0
-    return float(placement.var(ddof=1)) / placement.size
+def _levels(score: NDArray[np.float32], positive: NDArray[np.bool_]) -> _Levels:
+    """Count the images of ascending scores by level."""
+    ends = np.flatnonzero(np.append(score[1:] != score[:-1], True)).astype(np.int32)
+    reached = np.cumsum(positive, dtype=np.int32)[ends]
+    unreached = ends + np.int32(1) - reached
+    positives = np.diff(reached, prepend=np.int32(0))
+    negatives = np.diff(unreached, prepend=np.int32(0))
+    below = (unreached - 0.5 * negatives) / unreached[-1]
+    above = 1 - (reached - 0.5 * positives) / reached[-1]
+    return _Levels(positives, negatives, below, above)
 
 
 def _clustered(
-    deviation: NDArray[np.float64], positive: NDArray[np.bool_], patient: Patients
+    levels: _Levels, area: float, positive: NDArray[np.bool_], patient: Patients
 ) -> tuple[float, int]:
-    """Return the variance from placements less the area; and the patients of the smaller class."""
+    """Return Obuchowski's variance, and the number of patients of the smaller class."""
+    sizes = levels.positives + levels.negatives
+    share = np.where(positive, np.repeat(levels.below, sizes), np.repeat(levels.above, sizes))
+    share -= area
     patients = int(patient.max()) + 1
-    sums, counts = [], []
-    for side in (positive, ~positive):
-        total = np.bincount(patient[side], deviation[side], patients) / side.sum()
-        sums.append(total)
-        counts.append(int((np.bincount(patient[side], minlength=patients) > 0).sum()))
-    if min(counts) < 2 or np.ptp(deviation) == 0:
+    place = positive.astype(np.int64)
+    place *= patients
+    place += patient
+    having = np.zeros((2, patients), dtype=bool)
+    having.reshape(-1)[place] = True
+    counts = [int(side.sum()) for side in having]
+    if min(counts) < 2 or np.ptp(share) == 0:
         return 0.0, min(counts)
-    own = sum(
-        count / (count - 1) * float(total @ total)
-        for total, count in zip(sums, counts, strict=True)
-    )
-    everyone = int((np.bincount(patient, minlength=patients) > 0).sum())
-    shared = everyone / (everyone - 1) * float(sums[0] @ sums[1])
-    return max(own + 2 * shared, 0.0), min(counts)
+    sums = np.bincount(place, share, 2 * patients)
+    of_negatives = sums[:patients] / levels.negatives.sum()
+    of_positives = sums[patients:] / levels.positives.sum()
+    variance = 2 * float(of_negatives @ of_positives) * _freedom(int((having[0] | having[1]).sum()))
+    for side, count in ((of_negatives, counts[0]), (of_positives, counts[1])):
+        variance += float(side @ side) * _freedom(count)
+    return max(variance, 0.0), min(counts)
+
+
+def _freedom(patients: int) -> float:
+    return patients / (patients - 1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from batchscan.outcomes import Outcomes
-from batchscan.report.area import area_of
+from batchscan.report.area import Area, area_of
 from batchscan.report.clusters import Patients
 from batchscan.report.document import Estimate
-from batchscan.report.rates import Rate, rates_of
+from batchscan.report.rates import Rate, Rates, rates_of
 
 KEY_FIGURES = ("images", "auc", "sensitivity", "specificity", "ppv", "npv")
 """The names of the figures, in their order."""
@@ -21,8 +21,12 @@ def key_figures(
     they are clustered by patient. Of images of one class alone, neither the AUC nor predictive
     values are defined; a figure without images is not defined either.
     """
-    rates, n = rates_of(outcomes, patient), outcomes.score.size
     area = area_of(outcomes, patient)
+    return figures_from(area, rates_of(outcomes, patient), outcomes.score.size)
+
+
+def figures_from(area: Area | None, rates: Rates, n: int) -> tuple[tuple[str, Estimate], ...]:
+    """Return `KEY_FIGURES` of `n` images; `area` is None where they are of one class."""
 
     def value(rate: Rate) -> Estimate:
         return rate.estimate() if area is not None else Estimate(None, n=rate.n)

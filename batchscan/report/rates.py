@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batchscan.outcomes import Outcomes
-from batchscan.report.clusters import Cells, Patients, confusion_of_patients, effective_size
+from batchscan.report.clusters import Cells, Moments, Patients, confusion_of_patients, moments_of
 from batchscan.report.document import Estimate
 from batchscan.statistics import Interval, wilson_interval
 
@@ -29,6 +29,11 @@ class Rate:
     def effective_successes(self) -> float:
         """The proportion of the effective number of images; exact at 0 and 1."""
         return self.effective * (self.successes / self.n) if self.n else 0.0
+
+    @property
+    def complement(self) -> Rate:
+        """The proportion of the others."""
+        return Rate(self.n - self.successes, self.n, self.effective)
 
     def interval(self) -> Interval | None:
         """Return Wilson's interval; None where there is none."""
@@ -69,22 +74,21 @@ def rates_of(outcomes: Outcomes, patient: Patients | None = None) -> Rates:
     if patient is not None:
         return rates_of_cells(confusion_of_patients(outcomes, patient))
     cell = (outcomes.positive.view(np.uint8) << 1) | outcomes.predicted.view(np.uint8)
-    counts = np.bincount(cell, minlength=4)
-    return rates_of_cells(counts[None, :], clustered=False)
+    return _rates(np.bincount(cell, minlength=4), None)
 
 
-def rates_of_cells(cells: Cells, clustered: bool = True) -> Rates:
-    """Return the rates of confusion matrices (patients, 4), or of one (1, 4) of single images."""
+def rates_of_cells(cells: Cells) -> Rates:
+    """Return the rates, clustered, of the confusion matrices (4, patients) of patients."""
+    return _rates(cells.sum(axis=1), moments_of(cells))
+
+
+def _rates(counts: Cells, moments: Moments | None) -> Rates:
+    """Return the rates of the sums of cells (4,), clustered where moments are given."""
 
     def rate(successes: tuple[int, ...], others: tuple[int, ...]) -> Rate:
-        hits = cells[:, list(successes)].sum(axis=1)
-        trials = hits + cells[:, list(others)].sum(axis=1)
-        n = int(trials.sum())
-        effective = effective_size(hits, trials) if clustered and n else float(n)
-        return Rate(int(hits.sum()), n, effective)
+        return _rate(counts, moments, successes, (*successes, *others))
 
     tn, fp, fn, tp = range(4)
-    counts = cells.sum(axis=0)
     return Rates(
         true_negative=int(counts[tn]),
         false_positive=int(counts[fp]),
@@ -97,3 +101,13 @@ def rates_of_cells(cells: Cells, clustered: bool = True) -> Rates:
         accuracy=rate((tn, tp), (fp, fn)),
         overlap=rate((tp,), (fp, fn)),
     )
+
+
+def _rate(
+    counts: Cells, moments: Moments | None, successes: tuple[int, ...], trials: tuple[int, ...]
+) -> Rate:
+    hits = sum(int(counts[cell]) for cell in successes)
+    n = sum(int(counts[cell]) for cell in trials)
+    if moments is None or not n:
+        return Rate(hits, n, float(n))
+    return Rate(hits, n, moments.effective_size(successes, trials))
