@@ -13,7 +13,7 @@ from result_files import block, cells, has_block, row, write_result_file
 from batchscan.errors import UsageError
 from batchscan.report.document import Flow, Section
 from batchscan.report.flow import flow_section
-from batchscan.report.reading import read_rows
+from batchscan.report.input.reading import read_rows
 
 ROWS = [
     row("1", 0.1, label="NORMAL"),

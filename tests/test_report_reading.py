@@ -13,8 +13,8 @@ import pytest
 from result_files import digest, row, write_result_file
 
 from batchscan.errors import BatchscanError, LabelError, UsageError
-from batchscan.report import reading
-from batchscan.report.reading import paths_of, read_rows
+from batchscan.report.input import reading
+from batchscan.report.input.reading import paths_of, read_rows
 
 ROWS = [
     row("a/1.png", 0.25, label="NORMAL", view="PA", age_years=34.0, patient_id_hmac=digest("p")),
@@ -166,7 +166,7 @@ def test_columns_that_divide_nothing_are_refused(result: Path, name: str) -> Non
 
 def test_too_many_groups_are_refused(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A column with more distinct values than anyone reads is refused."""
-    monkeypatch.setattr("batchscan.report.dividing.MOST_GROUPS", 1)
+    monkeypatch.setattr("batchscan.report.input.dividing.MOST_GROUPS", 1)
     assert "found 2 in view" in refusal(lambda: read_rows(result, by=("view",)))
 
 

@@ -13,19 +13,19 @@ from result_files import block, cells, has_block, row, write_result_file
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from batchscan.reference import Reference
-from batchscan.report import share_tables
+from batchscan.model.reference import Reference
 from batchscan.report.document import Estimate
-from batchscan.report.drift import (
+from batchscan.report.input.reading import read_rows
+from batchscan.report.input.rows import Rows
+from batchscan.report.scores import share_tables
+from batchscan.report.scores.drift import (
     decile_edges,
     drift_section,
     expected_shares,
     kolmogorov_smirnov,
     stability_index,
 )
-from batchscan.report.reading import read_rows
-from batchscan.report.rows import Rows
-from batchscan.report.score_distribution import BINS, scores_section
+from batchscan.report.scores.score_distribution import BINS, scores_section
 
 RANDOM = np.random.default_rng(0)
 SCORES = RANDOM.beta(1, 2, 400).astype(np.float32)

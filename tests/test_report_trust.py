@@ -11,15 +11,14 @@ import pytest
 from result_files import block, cells, digest, has_block, row, write_result_file
 from sklearn.metrics import roc_auc_score
 
-from batchscan.perceptual_hash import NEAR
-from batchscan.reference import Reference
-from batchscan.report import trust
-from batchscan.report.copies import exact_copies, find_likeness
+from batchscan.image.perceptual_hash import NEAR
+from batchscan.model.reference import Reference
 from batchscan.report.document import Section
-from batchscan.report.near_hashes import Neighbours
-from batchscan.report.reading import read_rows
-from batchscan.report.rows import Rows
-from batchscan.report.trust import trust_section
+from batchscan.report.input.reading import read_rows
+from batchscan.report.input.rows import Rows
+from batchscan.report.trust.copies import exact_copies, find_likeness
+from batchscan.report.trust.near_hashes import Neighbours
+from batchscan.report.trust.trust import trust, trust_section
 
 NOTHING = np.zeros((1, 1), np.float32)
 QUANTILES = np.linspace(0, 1, 1001, dtype=np.float32)
@@ -220,7 +219,7 @@ def test_search_that_was_cut_short_is_said(rows: Rows, monkeypatch: pytest.Monke
         none = np.zeros(hashes.size, dtype=bool)
         return Neighbours(none, none, none, complete=False)
 
-    monkeypatch.setattr("batchscan.report.copies.find_neighbours", cut)
+    monkeypatch.setattr("batchscan.report.trust.copies.find_neighbours", cut)
     assert "lower bounds" in block(trust_section(rows, None), "near_incomplete").text
 
 

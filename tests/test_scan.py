@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from tiny_bundle import write_tiny_bundle
 
 import batchscan
-from batchscan.bundle import load_bundle
 from batchscan.errors import BatchscanError, BundleError, LabelError, NoImagesFound, UsageError
-from batchscan.image import decode
-from batchscan.pipeline import _Scan
-from batchscan.summary import ScanSummary
-from batchscan.workspace import RunState
+from batchscan.image.decode import decode
+from batchscan.model.bundle import load_bundle
+from batchscan.run.pipeline import _Scan
+from batchscan.run.summary import ScanSummary
+from batchscan.run.workspace import RunState
 
 COLUMNS = {
     "path": pa.string(),
@@ -505,7 +505,7 @@ def test_an_unreadable_file_without_a_name(desk: Desk) -> None:
     assert desk.row("refused")["failure"] == "read_error"
     before = desk.row("scored")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("batchscan.archive.open", deny, raising=False)
+        patch.setattr("batchscan.archive.listing.open", deny, raising=False)
         summary = desk.scan()
     assert (summary.dropped, summary.unchanged) == (0, 2)
     assert desk.row("scored") == before

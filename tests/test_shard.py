@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from batchscan import archive as archive_module
-from batchscan.bundle import load_bundle
+from batchscan.archive import listing as archive_module
 from batchscan.errors import ImageFailure
-from batchscan.model import Scorer, open_scorer
+from batchscan.model.bundle import load_bundle
+from batchscan.model.scorer import Scorer, open_scorer
+from batchscan.run.shard import Shard, load_sample, row_without_score, score_shard
 from batchscan.schema import SCORE_SCHEMA, score_table
-from batchscan.shard import Shard, load_sample, row_without_score, score_shard
 
 IMAGES = (*SCORED, *FAILED)
 

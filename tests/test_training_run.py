@@ -27,7 +27,6 @@ from PIL import Image
 from tiny_dataset import LEVELS, THREE, noise, write, write_class, write_dataset
 from tiny_networks import Interrupting
 
-from batchscan.bundle import Bundle, load_bundle
 from batchscan.errors import (
     BatchscanError,
     BundleError,
@@ -36,9 +35,10 @@ from batchscan.errors import (
     OutputInUse,
     UsageError,
 )
-from batchscan.image import decode
-from batchscan.model import open_scorer
-from batchscan.statistics import roc_auc
+from batchscan.image.decode import decode
+from batchscan.metrics.statistics import roc_auc
+from batchscan.model.bundle import Bundle, load_bundle
+from batchscan.model.scorer import open_scorer
 from training import progress, run, workplace
 from training.device import open_device
 from training.run import TrainingSummary, train
