@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from batchscan.report.trust import near_hashes
 from batchscan.report.trust.near_hashes import bands, find_neighbours
-from batchscan.report.trust.trust import near_hashes
 
 Hashes = NDArray[np.uint64]
 

@@ -16,9 +16,10 @@ from batchscan.model.reference import Reference
 from batchscan.report.document import Section
 from batchscan.report.input.reading import read_rows
 from batchscan.report.input.rows import Rows
+from batchscan.report.trust import trust
 from batchscan.report.trust.copies import exact_copies, find_likeness
 from batchscan.report.trust.near_hashes import Neighbours
-from batchscan.report.trust.trust import trust, trust_section
+from batchscan.report.trust.trust import trust_section
 
 NOTHING = np.zeros((1, 1), np.float32)
 QUANTILES = np.linspace(0, 1, 1001, dtype=np.float32)
