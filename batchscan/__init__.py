@@ -29,10 +29,11 @@ def scan(
     Both may be addresses on an object store, as text (`s3://bucket/folder`).
 
     `options` are the fields of `batchscan.config.ScanConfig`: `model`, `labels`, `threshold`,
-    `workers`, `address`, `shard_size`, `runtime`, `include`, `exclude`, `score_all`, `max_bytes`,
-    `max_pixels`, `decode_seconds`, `fresh`. A Ray that the caller has started (`ray.init`) is used,
-    and left running; `progress` shows a bar or log lines. With `workers=0`, an image that takes
-    longer than `decode_seconds` ends the process: nothing else can stop a decoder.
+    `workers`, `workers_per_gpu`, `address`, `shard_size`, `runtime`, `include`, `exclude`,
+    `score_all`, `max_bytes`, `max_pixels`, `decode_seconds`, `id_key`, `hide_paths`, `fresh`. A
+    Ray that the caller has started (`ray.init`) is used, and left running; `progress` shows a bar
+    or log lines. With `workers=0`, an image that takes longer than `decode_seconds` ends the
+    process: nothing else can stop a decoder.
 
     Raises an error of `batchscan.errors`. Failed images are no error here: they are rows, counted
     in the summary, whose `too_many_failures` says whether `max_failures` was exceeded.
@@ -41,8 +42,9 @@ def scan(
     from batchscan.location import location
     from batchscan.progress import open_progress
 
-    if options.get("model") is not None:
-        options["model"] = Path(options["model"])
+    for name in ("model", "id_key"):
+        if options.get(name) is not None:
+            options[name] = Path(options[name])
     if options.get("labels") is not None:
         options["labels"] = location(options["labels"])
     for name in ("include", "exclude"):
@@ -64,6 +66,11 @@ def scan_job() -> ModuleType:
 def folds_job() -> ModuleType:
     """Import `jobs.folds` from beside this package."""
     return _job("folds")
+
+
+def definition_job() -> ModuleType:
+    """Import `jobs.definition` from beside this package."""
+    return _job("definition")
 
 
 def claim_training() -> None:

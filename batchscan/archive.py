@@ -26,6 +26,7 @@ from batchscan.local_file import FileState as FileState
 from batchscan.local_file import as_state, open_at_once
 from batchscan.location import Location, Uri, is_uri, location, shown
 from batchscan.long_path import reachable
+from batchscan.member import SPECIAL
 from batchscan.objects import is_folder, object_state, read_object
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.selection import Selection as Selection
@@ -244,7 +245,7 @@ def _entries(folder: str, name: str, notes: ListingNotes) -> list[str]:
 
 
 def _entry_name(entry: os.DirEntry[str], folder: str, notes: ListingNotes) -> str:
-    """Return "" for what is neither a file nor a folder: pipes, sockets, devices.
+    """Return "" for what is neither a file nor a folder (pipes, sockets, devices), and count it.
 
     A link through a closed folder counts as a file; as it may lead to a folder, that is noted.
     """
@@ -254,7 +255,10 @@ def _entry_name(entry: os.DirEntry[str], folder: str, notes: ListingNotes) -> st
         if entry.is_file():
             return entry.name
         # A dangling link counts: if its name says image, its row says that nothing is behind it.
-        return entry.name if entry.is_symlink() and not os.path.exists(entry.path) else ""
+        if entry.is_symlink() and not os.path.exists(entry.path):
+            return entry.name
+        notes.other_files[SPECIAL] += 1
+        return ""
     except OSError as error:
         if error.errno not in _NOTHING_THERE and not _is_named_image(entry.name):
             notes.unreadable_folders.append(display_path(os.path.join(folder, entry.name)))

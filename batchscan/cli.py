@@ -11,45 +11,30 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from batchscan import claim_training, folds_job, scan_job
+from batchscan.audit_commands import compare, verify
 from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
-from batchscan.location import Location, is_uri, location
+from batchscan.job_command import job_group
+from batchscan.location import Location
+from batchscan.parameters import EXIT_CODES
+from batchscan.parameters import FOLDER as _FOLDER
+from batchscan.parameters import LOCATION as _LOCATION
+from batchscan.report_command import report
 from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
 from batchscan.text import one_line
 from batchscan.version import VERSION
 
-_FOLDER = click.Path(path_type=Path)
+if TYPE_CHECKING:
+    from batchscan.summary import ScanSummary
 
-
-class _Location(click.Path):
-    """A path, or an address on an object store."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Read an address as `batchscan.location` does."""
-        return location(value) if is_uri(str(value)) else super().convert(value, param, ctx)
-
-
-_LOCATION = _Location(path_type=Path)
-
-EXIT_CODES = """\b
-Exit codes:
-  0    done
-  1    unexpected error
-  2    usage: an option, a path or an input file cannot be used
-  3    more images failed than --max-failures allows (results are written)
-  4    no image found
-  5    the output is in use by another run
-  6    a model is worse than its card says (the figures are printed)
-  130  interrupted by Ctrl-C (SIGINT); the same run or train command resumes
-  143  interrupted by SIGTERM; the same run or train command resumes
-"""
+_HIDE_PATHS = "--hide-paths"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
@@ -63,6 +48,8 @@ def main() -> None:
     Examples:
       batchscan run /archive --out results.parquet
       batchscan metrics results.parquet --labels truth.csv
+      batchscan report results.parquet --labels truth.csv --out report.html
+      batchscan verify results.parquet --archive /archive
       batchscan train /data/chest_xray --out model/
       batchscan model show
       batchscan demo
@@ -84,15 +71,14 @@ def main() -> None:
     type=int,
     help="How many.  [default: one per GPU, or per CPU core; 0: in this process, without Ray]",
 )
+@click.option(
+    "--workers-per-gpu", type=int, default=1, show_default=True, help="So many share each GPU."
+)
 @click.option("--address", help="A running Ray cluster, such as auto or HOST:6379.")
 @click.option("--shard-size", type=int, default=256, show_default=True, help="Images per shard.")
 @click.option("--runtime", default="onnx", show_default=True, help="onnx or tensorflow.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only such files (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No such files (repeatable).")
-@click.option(
-    "--id-key", type=_FOLDER, help="A file with a secret key, for pseudonyms of patients."
-)
-@click.option("--hide-paths", is_flag=True, help="Put a pseudonym in place of each path, too.")
 @click.option("--score-all", is_flag=True, help="Also score what is no frontal chest X-ray.")
 @click.option(
     "--max-bytes",
@@ -115,14 +101,31 @@ def main() -> None:
     show_default=True,
     help="Images that take longer to read and decode are given up.",
 )
+@click.option("--id-key", type=_FOLDER, help="File with a secret: fills patient_id_hmac.")
+@click.option(_HIDE_PATHS, is_flag=True, help="Pseudonyms in place of paths; needs --id-key.")
 @click.option("--fresh", is_flag=True, help="Forget earlier results and score everything anew.")
 @click.option(
     "--max-failures",
     metavar="N|P%",
     help="More failed images end with exit code 3.  [default: only when every image failed]",
 )
+@click.option("--report", "page", type=_LOCATION, help="Also write an audit report, as HTML.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: one event a line on standard error.",
+)
+@click.option("--summary", type=_FOLDER, help="A JSON file for counts, rates and exit code.")
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
-def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
+def run(
+    max_failures: str | None,
+    page: Location | None,
+    log_format: str,
+    summary: Path | None,
+    **options: Any,
+) -> int:
     """Score every X-ray image below ARCHIVE and write one Parquet file.
 
     Run the same command again to resume after an interruption, or to take in what is new or
@@ -133,37 +136,70 @@ def run(max_failures: str | None, id_key: Path | None, **options: Any) -> None:
     Examples:
       batchscan run /archive --out results.parquet
       batchscan run /archive --out results.parquet --labels truth.csv --max-failures 5%
+      batchscan run /archive --out results.parquet --report report.html
       batchscan run /archive --out results.parquet --exclude thumbnails --workers 8
       batchscan run /archive --out results.parquet --address auto
       batchscan run s3://bucket/xrays --out s3://bucket/results.parquet
     """
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.progress import open_progress
-    from batchscan.pseudonym import read_key
+    from batchscan.report_command import check_report_of_run, report_of_run
+    from batchscan.run_log import RunLog
     from batchscan.summary_text import render_summary
 
-    config = ScanConfig(
-        max_failures=FailureLimit(max_failures),
-        id_key=None if id_key is None else read_key(id_key),
-        **options,
-    )
-    with as_interrupted(_resume_hint(config.out, config.fresh)):
-        summary = scan_job().scan(config, open_progress())
-    click.echo(render_summary(summary))
+    as_json = log_format == "json"
+    log = RunLog(options["out"], fresh=options["fresh"], as_json=as_json, summary_file=summary)
+    try:
+        with log, as_interrupted(log.last_words):
+            config = ScanConfig(max_failures=FailureLimit(max_failures), **options)
+            check_report_of_run(config, page)
+            log.summary = scan_job().scan(config, open_progress(log_format=log_format))
+            click.echo(render_summary(log.summary))
+            report_of_run(config, page)
+            _refuse_failures(log.summary, max_failures)
+    except BatchscanError as error:
+        if not as_json:
+            raise
+        return error.exit_code  # The event `finished` has told the rest.
+    return 0
+
+
+def _refuse_failures(summary: ScanSummary, max_failures: str | None) -> None:
     if summary.too_many_failures:
         allowed = max_failures or "any number but all"
         failed, found = summary.counts.failed.total(), summary.counts.found
         raise TooManyFailures(
             f"{failed:,} of {found:,} images failed, allowed: {allowed}; the column 'error' of"
-            f" {config.out} says why, image by image"
+            f" {summary.out} says why, image by image"
         )
 
 
 @main.command()
 @click.argument("results", type=_LOCATION)
-@click.option("--labels", type=_LOCATION, help="CSV or Parquet with columns path and label.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
-def metrics(results: Location, labels: Location | None, **_verbose: bool) -> None:
+def status(results: Location, as_json: bool, **_verbose: bool) -> None:
+    """Say how far the run is that writes RESULTS, and whether it is alive.
+
+    \b
+    Examples:
+      batchscan status results.parquet
+      batchscan status results.parquet --json
+    """
+    from batchscan.status import read_status, render_status
+
+    found = read_status(results)
+    click.echo(json.dumps(found.as_json(), indent=2) if as_json else render_status(found))
+
+
+@main.command()
+@click.argument("results", type=_LOCATION)
+@click.option("--labels", type=_LOCATION, help="CSV or Parquet with columns path and label.")
+@click.option("--id-key", type=_FOLDER, help="The key of a result with hidden paths, for --labels.")
+@click.option("--verbose", is_flag=True, help="Show tracebacks.")
+def metrics(
+    results: Location, labels: Location | None, id_key: Path | None, **_verbose: bool
+) -> None:
     """Compute metrics of RESULTS, from its labels or from --labels.
 
     Prints a table and writes it beside RESULTS, as results.metrics.parquet.
@@ -176,7 +212,7 @@ def metrics(results: Location, labels: Location | None, **_verbose: bool) -> Non
     from batchscan.audit import measure_result
     from batchscan.metrics_table import render_metrics
 
-    report, path = measure_result(results, labels)
+    report, path = measure_result(results, labels, id_key)
     click.echo(render_metrics(report))
     click.echo(f"\n  metrics    {path}")
 
@@ -327,6 +363,9 @@ def demo(out: Path, images: int, verbose: bool) -> None:
     )
 
 
+main.add_command(job_group(run))
+
+
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
@@ -343,6 +382,11 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(main, {}, "batchscan", "_BATCHSCAN_COMPLETE").source())
+
+
+main.add_command(report)
+main.add_command(verify)
+main.add_command(compare)
 
 
 def entry_point() -> NoReturn:
@@ -369,7 +413,6 @@ def _provide_streams() -> None:
 
 
 def _exit_code(arguments: list[str]) -> int:
-    verbose = "--verbose" in arguments
     try:
         with as_interrupted(_say_interrupted):
             code = main.main(arguments, prog_name="batchscan", standalone_mode=False)
@@ -381,24 +424,29 @@ def _exit_code(arguments: list[str]) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "batchscan"
         text = " ".join(error.format_message().split()).rstrip(".")
-        _say(f"{text}; see {command} --help", verbose)
+        _say(f"{text}; see {command} --help", arguments)
         return error.exit_code
     except Interrupted as error:
         return error.exit_code
     except BatchscanError as error:
-        _say(str(error), verbose)
+        _say(str(error), arguments)
         return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # Whoever read the output has gone; Python would complain at exit.
         return 1
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _say(f"{where}{error.strerror or error}", verbose)
-        return 1
     except Exception as error:
-        kind = type(error).__name__
-        _say(f"unexpected {kind}: {error}; run again with --verbose for the traceback", verbose)
+        _say(_unexpected(error, hide=_HIDE_PATHS in arguments), arguments)
         return 1
+
+
+def _unexpected(error: Exception, *, hide: bool) -> str:
+    """Describe an error that nobody has thought of; its text, and a file's name, may be hidden."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename and not hide else ""
+        text = error.strerror or (type(error).__name__ if hide else str(error))
+        return f"{where}{text}"
+    text = "" if hide else f": {error}"
+    return f"unexpected {type(error).__name__}{text}; run again with --verbose for the traceback"
 
 
 def _say_interrupted(number: int) -> None:
@@ -406,25 +454,17 @@ def _say_interrupted(number: int) -> None:
     click.echo(f"batchscan: interrupted by {name}; run the same command again", err=True)
 
 
-def _say(text: str, verbose: bool) -> None:
-    if verbose:
+def _say(text: str, arguments: list[str]) -> None:
+    if "--verbose" in arguments and _HIDE_PATHS in arguments:
+        _print_places(sys.exception())
+    elif "--verbose" in arguments:
         traceback.print_exc()
     click.echo(f"batchscan: error: {one_line(text)}", err=True)
 
 
-def _resume_hint(out: Location, fresh: bool) -> Callable[[int], None]:
-    again = "the same command without --fresh" if fresh else "the same command again"
-
-    def say(number: int) -> None:
-        below_the_bar = "\n" if sys.stderr.isatty() else ""
-        click.echo(
-            f"{below_the_bar}batchscan: interrupted by {signal.Signals(number).name}; what is "
-            f"finished is kept beside {one_line(str(out))}: run {again} to go on",
-            err=True,
-        )
-
-    return say
-
-
-if __name__ == "__main__":
-    entry_point()
+def _print_places(error: BaseException | None) -> None:
+    """Print where an error came from, and its kind; the texts may hold what must be hidden."""
+    while error is not None:
+        traceback.print_tb(error.__traceback__)
+        click.echo(type(error).__name__, err=True)
+        error = error.__cause__ or error.__context__

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,10 @@ from batchscan.archive import Selection, check_archive, display_path
 from batchscan.errors import UsageError
 from batchscan.location import Location, Uri
 from batchscan.model import RUNTIMES
-from batchscan.pseudonym import key_check
+from batchscan.pseudonym import path_column, read_key
 from batchscan.rules import DEFAULT_RULES, Rules
 
 DEFAULT_SHARD_SIZE = 256
-
-_NAMES = ("archive", "out", "labels", "model", "include", "exclude")
-"""Options that names of patients may stand in, too."""
 _DAY = 86_400
 
 
@@ -60,10 +58,10 @@ class ScanConfig:
 
     `model` is a bundle's folder (None: the one in the package), `threshold` a probability (None:
     the bundle's; with more than two classes there is none), `workers` their number (None: what the
-    machines have; 0: score in this process, without Ray), `address` a Ray cluster (None: a Ray of
-    our own on this machine). `score_all` also scores what would be skipped. `id_key` is a secret of
-    at least 16 bytes that makes pseudonyms of patients, and with `hide_paths` also of paths. The
-    limits are those of `batchscan.rules.Rules`.
+    machines have; 0: score in this process, without Ray), `workers_per_gpu` how many share a GPU,
+    `address` a Ray cluster (None: a Ray of our own on this machine). `score_all` also scores what
+    would be skipped. The limits are those of `batchscan.rules.Rules`. `id_key` is the file with the
+    secret for pseudonyms of patients, and with `hide_paths` of paths.
     """
 
     archive: Location
@@ -72,6 +70,7 @@ class ScanConfig:
     labels: Location | None = None
     threshold: float | None = None
     workers: int | None = None
+    workers_per_gpu: int = 1
     address: str | None = None
     shard_size: int = DEFAULT_SHARD_SIZE
     runtime: str = "onnx"
@@ -79,11 +78,11 @@ class ScanConfig:
     exclude: tuple[str, ...] = ()
     fresh: bool = False
     score_all: bool = False
-    id_key: bytes | None = field(default=None, repr=False)
-    hide_paths: bool = False
     max_bytes: int = DEFAULT_RULES.max_bytes
     max_pixels: int = DEFAULT_RULES.max_pixels
     decode_seconds: float = DEFAULT_RULES.decode_seconds
+    id_key: Path | None = None
+    hide_paths: bool = False
     max_failures: FailureLimit = FailureLimit()
     verbose: bool = False
 
@@ -93,18 +92,15 @@ class ScanConfig:
             raise UsageError(f"--runtime {self.runtime}: expected one of {', '.join(RUNTIMES)}")
         if self.workers == 0 and self.address:
             raise UsageError("--workers 0 scores without Ray, so it cannot go with --address")
-        if self.hide_paths and self.id_key is None:
-            raise UsageError("--hide-paths needs a key for what takes the paths' place: --id-key")
+        if self.key is None and self.hide_paths:
+            raise UsageError("--hide-paths: expected --id-key FILE with it, found none; add it")
         check_archive(self.archive)
         _check_output(self.out)
 
-    @property
-    def pseudonyms(self) -> str:
-        """What stands for names in the result, and by which key: the same for all its rows."""
-        if self.id_key is None:
-            return "none"
-        what = "patients and paths" if self.hide_paths else "patients"
-        return f"{what}, key {key_check(self.id_key)}"
+    @cached_property
+    def key(self) -> bytes | None:
+        """The secret itself: read once, and no field, so that nothing shows or stores it."""
+        return None if self.id_key is None else read_key(self.id_key)
 
     @property
     def rules(self) -> Rules:
@@ -114,7 +110,7 @@ class ScanConfig:
             max_pixels=self.max_pixels,
             decode_seconds=self.decode_seconds,
             score_all=self.score_all,
-            id_key=self.id_key,
+            id_key=self.key,
             hide_paths=self.hide_paths,
         )
 
@@ -124,14 +120,20 @@ class ScanConfig:
         return Selection(self.include, self.exclude)
 
     def options(self) -> dict[str, Any]:
-        """Return the options in JSON's types, for the record in the result."""
+        """Return the options in JSON's types, for the record in the result.
+
+        Of the key it is told whether there was one. With `hide_paths`, pseudonyms stand for paths
+        and patterns.
+        """
+        rules = self.rules
         options = {each.name: getattr(self, each.name) for each in fields(self)}
-        options["max_failures"] = self.max_failures.text
-        del options["verbose"], options["id_key"]
+        options |= {"max_failures": self.max_failures.text, "id_key": self.id_key is not None}
+        del options["verbose"]
         if self.hide_paths:
-            options |= dict.fromkeys(_NAMES, "hidden")
+            for name in ("include", "exclude"):
+                options[name] = tuple(path_column(pattern, rules) for pattern in options[name])
         return {
-            name: display_path(str(value)) if isinstance(value, Path | Uri) else value
+            name: path_column(str(value), rules) if isinstance(value, Path | Uri) else value
             for name, value in options.items()
         }
 
@@ -140,6 +142,8 @@ class ScanConfig:
             raise UsageError(f"--threshold {self.threshold}: expected a probability from 0 to 1")
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers {self.workers}: expected 0 or more")
+        if not 1 <= self.workers_per_gpu <= 16:
+            raise UsageError(f"--workers-per-gpu {self.workers_per_gpu}: expected 1 to 16")
         if not 1 <= self.shard_size <= 100_000:
             raise UsageError(f"--shard-size {self.shard_size}: expected 1 to 100000 images")
         self._check_limits()

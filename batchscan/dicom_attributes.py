@@ -18,6 +18,16 @@ OLDEST = 90.0
 """Ages above 89 become this one: so few people are that old that their age may identify them (as in
 the Safe Harbor rule of HIPAA, 45 CFR 164.514(b)(2)(i)(C))."""
 
+_TERMS = """
+ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DG DMS DOC DX ECG EEG EMG EOG EPS ES FID
+GM HC HD IO IOL IVOCT IVUS KER KO LEN LS M3D MG MR NM OAM OCT OP OPM OPT OPTBSV OPTENF
+OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD
+RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XAPROTOCOL
+XC AS CD CF CP CS DD DF DM DS EC FA FS LP MA MS OPR ST VF
+"""
+MODALITIES = frozenset(_TERMS.split())
+"""The defined terms of PS3.3, C.7.3.1.1.1, also the retired ones."""
+
 _LONGEST = 64  # PS3.5, 6.2: the length of a long string (VR LO)
 _AGE = re.compile(r"(\d{1,3})([DWMY]?)")  # PS3.5, 6.2: age string (VR AS)
 _DATE = re.compile(
@@ -36,7 +46,7 @@ def attributes_of(elements: Elements, id_key: bytes | None = None) -> Attributes
     modality, sex = elements.code("Modality"), elements.code("PatientSex")
     study = _date(elements.text("StudyDate"))
     return Attributes(
-        modality=modality if re.fullmatch(r"[A-Z]{2,8}", modality) else None,
+        modality=modality if modality in MODALITIES else None,
         view=view_of(elements),
         sex=sex if sex in ("M", "F", "O") else None,
         age_years=_age(elements, study),
@@ -48,9 +58,13 @@ def attributes_of(elements: Elements, id_key: bytes | None = None) -> Attributes
 
 
 def _product(elements: Elements, keyword: str) -> str | None:
-    """Return printable ASCII of limited length, with single blanks."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in elements.text(keyword)).split())
-    return text[:_LONGEST] or None
+    """Return ASCII of limited length, with single blanks; None where it is no line of text.
+
+    A long string has no control characters (PS3.5, 6.2). They are there where a damaged length
+    takes in the elements that follow, such as the patient's name.
+    """
+    text = elements.text(keyword)
+    return " ".join(text.split())[:_LONGEST] or None if text.isprintable() else None
 
 
 def _patient(elements: Elements, key: bytes | None) -> str | None:

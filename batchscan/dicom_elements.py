@@ -91,18 +91,22 @@ class Elements:
 
     def _item(self, keyword: str) -> Any:
         from pydicom.datadict import tag_for_keyword
+        from pydicom.tag import BaseTag
 
         tag = tag_for_keyword(keyword)
-        return None if tag is None or tag not in self.dataset else self.dataset.get_item(tag)
+        return None if tag is None else self.dataset.get_item(BaseTag(tag))
 
 
 _INTEGER_STRINGS = frozenset({"NumberOfFrames"})
 
 
 def uid_name(uid: str) -> str:
-    """Return the standard's name for a unique identifier (PS3.6, annex A), "" for a private one."""
+    """Return the standard's name for a unique identifier (PS3.6, annex A), "" for any other text.
+
+    Of a damaged file the text may be anything, also the elements that follow.
+    """
     from pydicom.config import IGNORE
     from pydicom.uid import UID
 
-    name = UID(uid, IGNORE).name
-    return "" if name == uid else name
+    known = UID(uid, IGNORE)  # Without blanks of all kinds: not always equal to `uid`.
+    return "" if known.name == known else known.name

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchscan.dicom_elements import Elements
@@ -22,9 +24,6 @@ PERCENTILES = (0.5, 99.5)
 than half a percent of an image."""
 
 _SAMPLE = 200_000  # Percentiles of so many pixels are those of all.
-_ROWS = (
-    64  # So many are looked up at a time: what numpy makes of them meanwhile stays in the cache.
-)
 
 
 def grey_levels(
@@ -137,7 +136,8 @@ def _window(values: Values, centre: float, width: float, function: str) -> Value
 def _histogram(pixels: NDArray[Any], patterns: NDArray[np.uint16], size: int) -> NDArray[np.int64]:
     """Count how often each pattern of bits occurs, in a sample of rows and columns."""
     step = max(1, int((pixels.size / _SAMPLE) ** 0.5))
-    return np.bincount(patterns[pixels[::step, ::step].ravel()], minlength=size)
+    counts = np.bincount(pixels[::step, ::step].ravel(), minlength=len(patterns))
+    return np.bincount(patterns, weights=counts, minlength=size).astype(np.int64)
 
 
 def _between_percentiles(values: Values, counts: NDArray[np.int64]) -> Values:
@@ -163,8 +163,12 @@ def _between_percentiles(values: Values, counts: NDArray[np.int64]) -> Values:
 
 
 def _look_up(levels: NDArray[np.uint8], pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    grey = np.empty(pixels.shape, dtype=np.uint8)
-    for start in range(0, len(pixels), _ROWS):
-        rows = slice(start, start + _ROWS)
-        np.take(levels, pixels[rows], out=grey[rows], mode="clip")
-    return grey
+    """Look each pixel up; `levels` has as many entries as a pixel can have values.
+
+    Arrow takes indices as they are, where numpy first makes 8 bytes of each.
+    """
+    whole = np.ascontiguousarray(pixels)
+    kind = pa.from_numpy_dtype(whole.dtype)
+    places = pa.Array.from_buffers(kind, whole.size, [None, pa.py_buffer(whole)])
+    found = pc.take(pa.array(levels), places, boundscheck=False)
+    return np.asarray(found).reshape(pixels.shape)

@@ -106,6 +106,8 @@ def _compressed(pixels: memoryview, syntax: str, layout: Layout) -> NDArray[Any]
     from pydicom.encaps import encapsulate
 
     stream = first_frame(pixels, layout.frames)
+    if syntax == _RLE and layout.samples == 1:
+        return _run_lengths(stream, layout)
     if syntax != _RLE:
         header = check_stream(
             stream,
@@ -117,6 +119,22 @@ def _compressed(pixels: memoryview, syntax: str, layout: Layout) -> NDArray[Any]
         if syntax == _EXTENDED and header.precision > 8:
             return _extended(stream, layout)
     return _decode(syntax, encapsulate([stream], has_bot=False), layout)
+
+
+def _run_lengths(stream: bytes, layout: Layout) -> NDArray[Any]:
+    """Decode grey RLE (PS3.5, annex G) as pydicom's plugin does, but without pydicom's copies."""
+    from rle.utils import decode_pixel_data
+
+    with _without_stderr(), _without_panic():
+        values = decode_pixel_data(
+            stream,
+            version=2,
+            rows=layout.rows,
+            columns=layout.columns,
+            bits_allocated=layout.allocated,
+        )
+    kind = f"<u{layout.allocated // 8}"
+    return np.frombuffer(values, dtype=kind).reshape(layout.rows, layout.columns)
 
 
 def _decode(
@@ -141,7 +159,7 @@ def _decode(
         "decoding_plugin": _PLUGINS.get(syntax, ""),
     }
     decoder = get_decoder(syntax)
-    noisy = options["decoding_plugin"] == "gdcm" or syntax == _RLE
+    noisy = options["decoding_plugin"] == "gdcm" or syntax == _RLE  # RLE in colour
     with _without_stderr() if noisy else contextlib.nullcontext(), _without_panic():
         array: NDArray[Any] = decoder.as_array(pixels, index=0, raw=layout.samples == 1, **options)[
             0

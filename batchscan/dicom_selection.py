@@ -17,7 +17,8 @@ _RADIOGRAPHS = ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1")
 _FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 _UNTYPICAL = ("1.2.840.10008.5.1.4.1.1.7",)  # Secondary capture: it may show anything.
 
-_CHEST = re.compile("CHEST|THORAX|TORAX|TORACE|LUNG|PULMON|POUMON|BRUSTKORB")
+# Letters beyond ASCII are not there: of TÓRAX, TRAX is left.
+_CHEST = re.compile("CHEST|THORAX|TO?RAX|TORACE|LUNG|PULMON|POUMON|BRUSTKORB")
 _NO_CHEST = re.compile("SPINE|WIRBEL|RIB|STERN|CLAVIC")
 _SAYS_NOTHING = frozenset({"", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "OTHER", "NONE", "NA", "ANY"})
 _CHEST_CODES = frozenset(  # PS3.16, CID 4: SNOMED CT, and the SNOMED RT of older files

@@ -34,9 +34,9 @@ def view_of(elements: Elements) -> str | None:
     Orientation (C.7.6.1.1.1): rows or columns that run along the patient's front-to-back axis show
     that he is seen from the side.
     """
-    letters = re.sub(r"[^A-Z]", "", elements.code("ViewPosition"))
-    if letters in _POSITIONS:
-        return _POSITIONS[letters]
+    position = _position(elements.code("ViewPosition"))
+    if position:
+        return position
     for item in elements.items("ViewCodeSequence"):
         code = _CODES.get(item.code("CodeValue"))
         if code:
@@ -45,3 +45,15 @@ def view_of(elements: Elements) -> str | None:
     if any(direction.upper().startswith(("A", "P")) for direction in directions):
         return "LATERAL"
     return None
+
+
+def _position(text: str) -> str | None:
+    """Read a code, or free text such as AP SUPINE or THORAX LAT: the one view that it names.
+
+    A lateral decubitus image is a frontal one, so that text is left to the other elements.
+    """
+    letters = re.sub(r"[^A-Z]", "", text)
+    if letters in _POSITIONS or "DECUB" in letters:
+        return _POSITIONS.get(letters)
+    named = {_POSITIONS[word] for word in re.findall(r"[A-Z]+", text) if word in _POSITIONS}
+    return named.pop() if len(named) == 1 else None

@@ -6,6 +6,7 @@ import os
 import re
 
 _LOOKS_ESCAPED = re.compile(r"\\(?=x[0-9a-f]{2})")
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 def display_path(name: str) -> str:
@@ -17,6 +18,12 @@ def display_path(name: str) -> str:
     if "\\x" in name:
         name = _LOOKS_ESCAPED.sub(r"\\x5c", name)
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def name_of(path: str) -> str:
+    r"""Return the file's name that `display_path` has turned into a path; any bytes come back."""
+    raw = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), path.encode())
+    return os.fsdecode(raw)
 
 
 def sort_key(name: str) -> str:

@@ -9,6 +9,7 @@ BatchscanError              1   unexpected, or without a code of its own
 ├── NoImagesFound           4   the archive holds no image
 ├── OutputInUse             5   another run is writing the same output
 ├── FiguresDoNotHold        6   a model is measured to be worse than its card says
+├── NotConfirmed            7   a result does not come out again as it is
 └── WorkerError             1   workers cannot start or cannot do their work
 Interrupted           128 + n   stopped by signal n; what is finished is kept
 
@@ -70,6 +71,12 @@ class FiguresDoNotHold(BatchscanError):
     """A model is measured to be worse than its card says; the figures are printed all the same."""
 
     exit_code = 6
+
+
+class NotConfirmed(BatchscanError):
+    """A result does not come out again as it is; the report is printed all the same."""
+
+    exit_code = 7
 
 
 class WorkerError(BatchscanError):

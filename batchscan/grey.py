@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -27,16 +29,18 @@ def flatten(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
 
 
-def to_grey(image: Image.Image, *, inverted: bool = False) -> Image.Image:
+def to_grey(image: Image.Image, *, inverted: bool = False, unsigned: bool = False) -> Image.Image:
     """Turn any mode without transparency into 8-bit grey (mode L), 0 black to 255 white.
 
-    Colour becomes luma (ITU-R BT.601). `inverted` says that a deep image's lowest value is white.
+    Colour becomes luma (ITU-R BT.601). `inverted` says that a deep image's lowest value is white,
+    `unsigned` that the 32 bits of mode I have no sign, as Pillow takes them to have.
     Raises `ImageFailure`, `unsupported`, for a colour space that Pillow cannot convert.
     """
     if image.mode == "L":
         return image
     if image.mode == "F" or image.mode.startswith("I"):
-        grey = _from_deep(np.asarray(image))
+        values = np.asarray(image)
+        grey = _from_deep(values.view(np.uint32) if unsigned and image.mode == "I" else values)
         return Image.fromarray(255 - grey if inverted else grey)
     try:
         return image.convert("L")
@@ -50,19 +54,20 @@ def _from_deep(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     return _from_depth(values)
 
 
-def _from_depth(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _from_depth(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Scale integers from 0 upward by the depth that the pixels really use.
 
     Detectors have 10 to 16 bits and files store them all as 16, often unscaled: taking the whole
     range would turn a 12-bit image black. The depth is the smallest even number of bits, 8 or
     more, that holds the brightest pixel. Percentiles would serve an unknown depth as well, but they
-    would also stretch a faint exposure and change what every 8-bit export of the same image shows.
+    would also stretch a faint exposure and change what every 8-bit export of the same image shows:
+    the upper 8 bits of the depth.
     """
     bits = max(8, int(values.max()).bit_length())
     bits += bits % 2
     grey = np.empty(values.shape, dtype=np.uint8)
     for start in range(0, len(values), _ROWS):
-        grey[start : start + _ROWS] = values[start : start + _ROWS].astype(np.int64) * 255 >> bits
+        grey[start : start + _ROWS] = values[start : start + _ROWS] >> (bits - 8)
     return grey
 
 
@@ -86,7 +91,8 @@ def _from_range(values: NDArray[np.generic]) -> NDArray[np.uint8]:
 def _range(values: NDArray[np.generic]) -> tuple[float, float]:
     """Return what becomes black and what white; the second is greater than the first."""
     step = max(1, int((values.size / _SAMPLE) ** 0.5))
-    sample = values[::step, ::step].astype(np.float64)
+    with np.errstate(all="ignore"):  # A signalling NaN is no news.
+        sample = values[::step, ::step].astype(np.float64)
     sample = sample[np.isfinite(sample)]
     if not sample.size:
         return 0.0, 1.0

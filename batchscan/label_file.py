@@ -33,12 +33,17 @@ _MISSING = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null"], pa.large_st
 
 
 def read_labels(
-    file: Location, classes: Sequence[str], *, archive_root: Location | None = None
+    file: Location,
+    classes: Sequence[str],
+    *,
+    archive_root: Location | None = None,
+    quote: bool = True,
 ) -> LabelTable:
     """Read a label file; the module's docstring says what fits.
 
     Paths below `archive_root` may be absolute. Raises `LabelError` if the file cannot be read,
-    lacks a column or a path, holds an unknown label, or says two things about one path.
+    lacks a column or a path, holds an unknown label, or says two things about one path; without
+    `quote`, the message holds nothing of the file's rows.
     """
     file = location(file)
     try:
@@ -46,15 +51,18 @@ def read_labels(
             is_parquet = stream.read(4) == b"PAR1"
         table = _read_parquet(file) if is_parquet else _read_csv(file)
     except (OSError, pa.ArrowException) as problem:
-        reason = getattr(problem, "strerror", None) or str(problem).splitlines()[0][:200]
-        raise LabelError(f"{file}: the label file cannot be read: {reason}") from problem
+        reason = getattr(problem, "strerror", None) or (
+            str(problem).splitlines()[0][:200] if quote else "its rows do not fit together"
+        )
+        cause = problem if quote else None
+        raise LabelError(f"{file}: the label file cannot be read: {reason}") from cause
     # Each step replaces the table of the step before: with millions of paths, two are a lot.
     table = _named(file, table, result_schema(classes).names)
     _check_paths(file, table.column("path"))
     table = table.set_column(0, "path", _normalised(table.column("path"), archive_root))
-    table = table.set_column(1, "label", _canonical(file, table.column("label"), classes))
+    table = table.set_column(1, "label", _canonical(file, table.column("label"), classes, quote))
     table = _sorted(table)
-    return LabelTable(_unique(file, table), file)
+    return LabelTable(_unique(file, table, quote), file)
 
 
 def _read_parquet(file: Location) -> pa.Table:
@@ -202,7 +210,9 @@ def _roots(archive_root: Location | None) -> list[str]:
     return [form.rstrip("/") + "/" for form in forms]
 
 
-def _canonical(file: Location, labels: pa.ChunkedArray, classes: Sequence[str]) -> pa.ChunkedArray:
+def _canonical(
+    file: Location, labels: pa.ChunkedArray, classes: Sequence[str], quote: bool
+) -> pa.ChunkedArray:
     """Map labels to class names; each distinct spelling is looked at once."""
     names = names_by_spelling(classes)
     spellings = labels.unique().drop_null()
@@ -210,9 +220,10 @@ def _canonical(file: Location, labels: pa.ChunkedArray, classes: Sequence[str]) 
     unknown = [not (text == "" or text.casefold() in names) for text in texts]
     if any(unknown):
         row = pc.index(pc.is_in(labels, spellings.filter(pa.array(unknown))), True).as_py()
+        found = repr(labels[row].as_py()[:60]) if quote else "another text"
         raise LabelError(
             f"{file}: data row {row + 1}: expected the label {' or '.join(classes)} (in any case, "
-            f"empty if unknown), found {labels[row].as_py()[:60]!r}; correct the label"
+            f"empty if unknown), found {found}; correct the label"
         )
     known = pa.array([names.get(text.casefold()) for text in texts], pa.string())
     return known.take(pc.index_in(labels, spellings))
@@ -227,7 +238,7 @@ def _sorted(table: pa.Table) -> pa.Table:
     return table.combine_chunks()
 
 
-def _unique(file: Location, table: pa.Table) -> pa.Table:
+def _unique(file: Location, table: pa.Table, quote: bool) -> pa.Table:
     """Keep one of several rows that say the same about one path; refuse contradictions."""
     if len(table) < 2:
         return table
@@ -240,10 +251,15 @@ def _unique(file: Location, table: pa.Table) -> pa.Table:
         differs = _differs(latter.column(name), former.column(name))
         row = pc.index(differs, True).as_py()
         if row >= 0:
-            values = [repr(side.column(name)[row].as_py()) for side in (former, latter)]
+            path, *values = (
+                [latter.column("path")[row].as_py()]
+                + [repr(side.column(name)[row].as_py()) for side in (former, latter)]
+                if quote
+                else ["a path that is hidden", "one", "another"]
+            )
             raise LabelError(
-                f"{file}: {latter.column('path')[row].as_py()}: expected one {name} for each path, "
-                f"found {' and '.join(values)}; remove the rows that are wrong"
+                f"{file}: {path}: expected one {name} for each path, found "
+                f"{' and '.join(values)}; remove the rows that are wrong"
             )
     first = pa.chunked_array([[True]], pa.bool_())
     keep = pa.chunked_array([*first.chunks, *pc.invert(repeats).chunks])

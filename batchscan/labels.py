@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,12 @@ class LabelTable:
         can be looked up chunk by chunk.
         """
         return self._taken(self._positions(paths))
+
+    def with_paths(self, change: Callable[[str], str]) -> LabelTable:
+        """Return the same labels under other paths, which must differ from each other, too."""
+        paths = pa.array(map(change, self.table["path"].to_pylist()), pa.large_string())
+        table = self.table.set_column(0, "path", paths)
+        return LabelTable(table.take(pc.sort_indices(paths)).combine_chunks(), self.source)
 
     def _positions(self, paths: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
         """Return the row that each path has in the table: int64, null where it has none."""
@@ -109,12 +115,15 @@ def label_of_folder(path: str, classes: Sequence[str], root_name: str | None = N
 def folder_labels(
     paths: pa.Array | pa.ChunkedArray, classes: Sequence[str], root_name: str | None = None
 ) -> pa.Array:
-    """Return `label_of_folder` of each path, as an array of strings; null where there is none."""
+    """Return `label_of_folder` of each path, as an array of strings; null where there is none.
+
+    A path may be null: nobody knows its folder.
+    """
     if isinstance(paths, pa.ChunkedArray):
         parts = [folder_labels(chunk, classes, root_name) for chunk in paths.chunks]
         return pa.concat_arrays([pa.array([], pa.string()), *parts])
     names = names_by_spelling(classes)
-    folders = _folders(paths).dictionary_encode()
+    folders = folders_of(paths).dictionary_encode()
     labels = [
         _nearest_class([root_name or "", *folder.split("/")], names)
         for folder in folders.dictionary.to_pylist()
@@ -122,8 +131,8 @@ def folder_labels(
     return pa.array(labels, pa.string()).take(folders.indices)
 
 
-def _folders(paths: pa.Array) -> pa.Array:
-    """Cut the last part off each path; "" where there is no other."""
+def folders_of(paths: pa.Array) -> pa.Array:
+    """Return the folder of each path, without the last `/`; "" where there is none."""
     parts = pc.split_pattern(paths, "/", max_splits=1, reverse=True)
     firsts = pc.list_element(parts, 0)
     return pc.if_else(pc.equal(pc.list_value_length(parts), 2), firsts, "")

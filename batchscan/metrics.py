@@ -10,14 +10,12 @@ less certain than the intervals say.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from batchscan.errors import LabelError, UsageError
@@ -26,7 +24,7 @@ from batchscan.labels import LabelLookup, LabelTable
 from batchscan.location import Location
 from batchscan.metrics_file import METRICS_SCHEMA, remove_stale_metrics, write_metrics
 from batchscan.outcomes import ClassOutcomes, Outcomes, select_class_outcomes, select_outcomes
-from batchscan.place import opened
+from batchscan.result_file import checked_footer, no_result, opened_result
 from batchscan.schema import SCORED, score_columns
 
 __all__ = [
@@ -103,19 +101,13 @@ def metrics_from_result(result: Location, labels: LabelTable | None = None) -> M
     label. Raises `UsageError` if the file is no result of batchscan, or holds other class names,
     or if no image has a label.
     """
-    try:
-        with opened(result) as stream, pq.ParquetFile(stream) as file:
-            provenance = _provenance(result, file)
-            scores = score_columns(provenance["model"]["classes"])
-            columns = ["status", *scores, "prediction", "label" if labels is None else "path"]
-            if absent := set(columns) - set(file.schema_arrow.names):
-                raise _no_result(result, f"no column {min(absent)}")
-            report = measure(file.iter_batches(65536, columns=columns), provenance, labels)
-    except OSError as problem:
-        raise UsageError(f"{result}: cannot be read ({problem.strerror or problem})") from problem
-    except pa.ArrowException as problem:
-        reason = str(problem).splitlines()[0][:200]
-        raise _no_result(result, f"something else ({reason})") from problem
+    with opened_result(result) as file:
+        provenance = checked_footer(result, file.metadata.metadata)
+        scores = score_columns(provenance["model"]["classes"])
+        columns = ["status", *scores, "prediction", "label" if labels is None else "path"]
+        if absent := set(columns) - set(file.schema_arrow.names):
+            raise no_result(result, f"no column {min(absent)}")
+        report = measure(file.iter_batches(65536, columns=columns), provenance, labels)
     _check_labelled(report, result, labels)
     return report
 
@@ -190,33 +182,6 @@ class _Group:
 def _flat(column: pa.ChunkedArray) -> pa.Array:
     flat = column.combine_chunks()
     return pa.concat_arrays(flat.chunks) if isinstance(flat, pa.ChunkedArray) else flat
-
-
-def _no_result(path: Location, found: str) -> UsageError:
-    return UsageError(
-        f"{path}: expected a result that `batchscan run --out` wrote, found {found}; check the path"
-    )
-
-
-def _provenance(path: Location, file: pq.ParquetFile) -> dict[str, Any]:
-    """Return the footer `batchscan`, checked as far as the figures depend on it."""
-    text = (file.metadata.metadata or {}).get(b"batchscan")
-    if text is None:
-        raise _no_result(path, "Parquet from elsewhere")
-    try:
-        footer = json.loads(text)
-        model = footer["model"]
-        names = [model["name"], model["digest"], *model["classes"]]
-        usable = len(names) >= 4 and all(isinstance(name, str) for name in names)
-        if len(names) == 4:
-            usable = usable and 0 <= float(footer["threshold"]) <= 1
-        else:
-            usable = usable and footer["threshold"] is None
-    except (ValueError, KeyError, TypeError):
-        usable = False
-    if not usable:
-        raise _no_result(path, "a footer that is damaged or of another version")
-    return dict(footer)
 
 
 def _check_labelled(report: MetricsReport, result: Location, labels: LabelTable | None) -> None:

@@ -1,4 +1,4 @@
-"""A model in memory: grey squares in, probabilities out. The one place that runs a network.
+"""A model in memory: grey squares in, probabilities out. The one place that scores in a scan.
 
 Every batch that reaches the network has `BATCH` images, the last one padded: matrix kernels round
 differently for different batch sizes, and a score must not depend on its neighbours.

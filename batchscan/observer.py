@@ -34,8 +34,8 @@ class Observer(Protocol):
     def shard_done(self, report: ShardReport) -> None:
         """A shard's part is committed."""
 
-    def notice(self, text: str) -> None:
-        """Something happened that a person should know now."""
+    def notice(self, text: str, kind: str = "notice") -> None:
+        """Something happened that a person should know now; its kind names it for machines."""
 
     def tick(self) -> None:
         """Called about once a second while the run lasts."""
@@ -56,8 +56,8 @@ class Progress(Observer):
     def shard_done(self, report: ShardReport) -> None:
         """A shard's part is committed."""
 
-    def notice(self, text: str) -> None:
-        """Something happened that a person should know now."""
+    def notice(self, text: str, kind: str = "notice") -> None:
+        """Something happened that a person should know now; its kind names it for machines."""
 
     def tick(self) -> None:
         """Called about once a second while the run lasts."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -18,17 +18,18 @@ from typing import Any
 import pyarrow as pa
 
 from batchscan.archive import (
+    FileState,
     ListingNotes,
     Selection,
     archive_name,
-    display_path,
     list_images,
 )
 from batchscan.bundle import Bundle
 from batchscan.config import ScanConfig
 from batchscan.container import close_containers
+from batchscan.digest import RowsDigest, sealed
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
-from batchscan.hidden_paths import hide_paths, recognise
+from batchscan.hidden_listing import HiddenListing, hidden_notes
 from batchscan.image import PREPROCESSING
 from batchscan.label_file import read_labels
 from batchscan.labels import LabelLookup, LabelTable, folder_labels
@@ -42,7 +43,8 @@ from batchscan.metrics import (
 from batchscan.observer import Observer, Progress
 from batchscan.outcomes import predictions
 from batchscan.place import is_there, remedy
-from batchscan.plan import FinishedRows, PlanCounts, plan_shards
+from batchscan.plan import FinishedRows, Order, PlanCounts, plan_shards
+from batchscan.progress import SharedProgress
 from batchscan.provenance import (
     host_facts,
     identity_of,
@@ -50,11 +52,10 @@ from batchscan.provenance import (
     refuse_difference,
     software_record,
 )
-from batchscan.pseudonym import path_hmac
+from batchscan.pseudonym import key_check, path_column, shown_path
 from batchscan.reference import load_reference
 from batchscan.results import (
     Counts,
-    Source,
     part_name,
     part_sources,
     read_footer,
@@ -66,6 +67,7 @@ from batchscan.results import (
 from batchscan.schema import LIMITED, SKIPS, TRANSIENT, result_schema, score_schema
 from batchscan.shard import Shard
 from batchscan.signature import readable_formats
+from batchscan.status import StatusFile
 from batchscan.store_workspace import StoreWorkspace, open_workspace
 from batchscan.summary import ScanSummary
 from batchscan.tally import Tally
@@ -91,9 +93,12 @@ def run_scan(
             scan = _Scan(config, bundle, threshold, labels, workspace, progress or Progress())
             return scan.run(dispatch)
     except OSError as error:
+        where, why = error.filename or config.out, error.strerror or str(error)
+        if config.hide_paths:  # Nobody knows whose name that is.
+            where, why = config.out, error.strerror or type(error).__name__
         raise BatchscanError(
-            f"{error.filename or config.out}: results cannot be written ({error.strerror or error})"
-            f"; {remedy(config.out)}, then run the same command again: what is finished is kept"
+            f"{where}: results cannot be written ({why}); {remedy(config.out)}, then run the same "
+            "command again: what is finished is kept"
         ) from error
 
 
@@ -118,7 +123,14 @@ def _threshold(config: ScanConfig, bundle: Bundle) -> float | None:
 def _read_labels(config: ScanConfig, bundle: Bundle) -> LabelTable | None:
     if config.labels is None:
         return None
-    return read_labels(config.labels, bundle.classes, archive_root=config.archive)
+    labels = read_labels(
+        config.labels,
+        bundle.classes,
+        archive_root=config.archive,
+        quote=not config.hide_paths,
+    )
+    rules = config.rules
+    return labels.with_paths(lambda path: shown_path(path, rules)) if config.hide_paths else labels
 
 
 class _Scan:
@@ -138,20 +150,19 @@ class _Scan:
         self._labels = labels
         self._lookup = LabelLookup(labels) if labels is not None else None
         self._workspace = workspace
-        self._progress = progress
+        self._progress = SharedProgress(progress, StatusFile(workspace.folder))
         self._archive = real_location(config.archive)
         self._root = str(self._archive)
+        self._hidden: HiddenListing | None = None
         self._threshold = threshold
         self._part_schema = score_schema(bundle.classes)
         self._reference = load_reference(bundle)
         self._clock = time.monotonic()
         self._notes = ListingNotes()
         self._plan = PlanCounts()
-        self._tally = Tally(progress, self._plan)
+        self._tally = Tally(self._progress, self._plan)
         self._counts = Counts()
         self._retried = TRANSIENT
-        self._hiding = config.id_key if config.hide_paths else None
-        self._unrecognised: list[pa.Table] = []
 
     def run(self, dispatch: Dispatch) -> ScanSummary:
         state = self._begin()
@@ -171,8 +182,13 @@ class _Scan:
 
     def _begin(self) -> RunState:
         """Refuse what does not belong together, then record the start."""
+        rules = self._config.rules
         identity = Identity(
-            self._archive_name(), self._bundle.digest, PREPROCESSING, self._config.pseudonyms
+            self._archive_name(),
+            self._bundle.digest,
+            PREPROCESSING,
+            key_check(rules.id_key),
+            rules.hide_paths,
         )
         earlier = self._workspace.state()
         replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
@@ -188,12 +204,12 @@ class _Scan:
             refuse_difference(self._workspace.folder, earlier.identity, identity)
             self._compare_limits(earlier.limits)
         after = earlier.generation if earlier else 0
-        limits = self._config.rules.limits()
-        return self._workspace.begin(identity, replaces_result=replaces, after=after, limits=limits)
+        return self._workspace.begin(
+            identity, replaces_result=replaces, after=after, limits=rules.limits()
+        )
 
     def _archive_name(self) -> str:
-        path = display_path(shown(self._archive))
-        return path if self._hiding is None else path_hmac(self._hiding, path)
+        return path_column(shown(self._archive), self._config.rules)
 
     def _own_name(self) -> str:
         """Return the archive's own name, which may be that of a class."""
@@ -234,24 +250,19 @@ class _Scan:
         dispatch(job, model, chain([first], shards), self._tally)
 
     def _shards(self, state: RunState) -> Iterator[Shard]:
-        names = list_images(
-            self._archive,
-            self._notes,
-            selection=self._config.selection,
-            skip=frozenset([shown(self._workspace.folder)]),
-            rules=self._config.rules,
-        )
         sources = part_sources(self._workspace.folder)
         if is_there(self._workspace.out) and not state.replaces_result:
-            if self._hiding is None:
-                sources += result_sources(self._workspace.out, self._part_schema)
-            else:
-                known = list(names)
-                self._notes.state = None  # It is the last one's; each is asked for its own.
-                sources += self._recognised(known, self._hiding)
-                names = iter(known)
-        earlier = sweep(sources, self._part_schema)
-        finished = FinishedRows(earlier, self._keep(state), self._notes, self._plan, self._retried)
+            sources += result_sources(self._workspace.out, self._part_schema)
+        names, order, told = self._listed()
+        finished = FinishedRows(
+            sweep(sources, self._part_schema),
+            self._keep(state),
+            self._notes,
+            self._plan,
+            self._retried,
+            rules=self._config.rules,
+            told=told,
+        )
         return plan_shards(
             names,
             finished,
@@ -259,23 +270,25 @@ class _Scan:
             root=self._root,
             shard_size=self._config.shard_size,
             rules=self._config.rules,
+            order=order,
         )
 
-    def _recognised(self, names: list[str], key: bytes) -> list[Source]:
-        """Return the rows of an earlier result with hidden paths whose files are still there.
+    def _listed(self) -> tuple[Iterator[str], Order | None, Mapping[str, FileState | None]]:
+        """List the images in the order of the result's paths: as they come, or all if hidden.
 
-        Where a folder could not be read, nobody knows which of the others are gone: they stay.
+        With them: the order to score them in, and the states that the listing has told.
         """
-        sources = result_sources(self._workspace.out, self._part_schema)
-        tables = [source.load().cast(self._part_schema) for source in sources]
-        rows = pa.concat_tables(tables or [self._part_schema.empty_table()])
-        known, others = recognise(rows, names, key)
-        if self._notes.unreadable_folders:
-            self._unrecognised.append(others)
-            self._plan.kept += others.num_rows
-        else:
-            self._plan.dropped += others.num_rows
-        return [Source(known["path"][0].as_py(), 0, lambda: known)] if known.num_rows else []
+        names = list_images(
+            self._archive,
+            self._notes,
+            selection=self._config.selection,
+            skip=frozenset([shown(self._workspace.folder)]),
+            rules=self._config.rules,
+        )
+        if not self._config.hide_paths:
+            return names, None, {}
+        self._hidden = HiddenListing(self._root, names, self._config.rules, self._notes)
+        return iter(self._hidden), self._hidden.containers_last, self._hidden.told
 
     def _keep(self, state: RunState) -> Callable[[pa.Table], None]:
         """Carry rows of earlier runs into this one, as parts of their own."""
@@ -305,18 +318,14 @@ class _Scan:
             for column in self._labels.extra_fields:
                 schema = schema.append(column)
         parts = part_sources(self._workspace.folder, only=state.generation)
-        tables: Iterator[pa.Table] = (
-            self._derive(table, schema) for table in sweep(parts, self._part_schema)
-        )
-        if self._hiding is not None:
-            stay = (self._derive(table, schema) for table in self._unrecognised)
-            tables = hide_paths(tables, self._hiding, stay)
+        tables = (self._derive(table, schema) for table in sweep(parts, self._part_schema))
+        digest = RowsDigest(schema.names)
         write_result(
             self._workspace.out,
             self._workspace.scratch,
             schema,
-            tables,
-            lambda: self._footer(state),
+            digest.passing(tables),
+            lambda: sealed(self._footer(state), digest),
         )
 
     def _derive(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -332,6 +341,8 @@ class _Scan:
     def _label_columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
         paths = table["path"].combine_chunks()
         if self._lookup is None:
+            if self._hidden is not None:
+                paths = pa.array(map(self._hidden.shown, paths.to_pylist()), pa.string())
             return {"label": folder_labels(paths, self._bundle.classes, self._own_name())}
         found = self._lookup.find(paths)
         return {name: found[name] for name in found.column_names}
@@ -348,8 +359,8 @@ class _Scan:
         return software_record(self._bundle) | {
             "threshold": self._threshold,
             "archive": self._archive_name(),
-            "pseudonyms": self._config.pseudonyms,
             "options": self._config.options(),
+            "id_key_check": key_check(self._config.key),
             "host": host_facts() | {"providers": sorted(self._tally.providers)},
             "started": state.started,
             "finished": datetime.now(UTC).isoformat(),
@@ -367,6 +378,7 @@ class _Scan:
         return report
 
     def _summarise(self, metrics: MetricsReport | None) -> ScanSummary:
+        rules = self._config.rules
         return ScanSummary(
             out=self._config.out,
             metrics_out=metrics_path(self._config.out) if metrics else None,
@@ -377,11 +389,10 @@ class _Scan:
             unchanged=self._plan.kept,
             dropped=self._plan.dropped,
             seconds=time.monotonic() - self._clock,
-            notes=self._notes,
+            notes=hidden_notes(self._notes, rules) if rules.hide_paths else self._notes,
             unmatched_labels=self._lookup.unmatched() if self._lookup else (0, ()),
             classes=self._bundle.classes,
             metrics=metrics,
-            hide_names=self._config.hide_paths,
             too_many_failures=not self._config.max_failures.allows(
                 self._counts.failed.total(), self._counts.found
             ),

@@ -7,15 +7,17 @@ piles of cards: memory holds a shard and a table, whatever the archive's size.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscan.archive import FileState, ListingNotes, display_path, file_state
+from batchscan.archive import FileState, ListingNotes, file_state
 from batchscan.container import in_reading_order
+from batchscan.pseudonym import path_column
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import SCORED, SKIPS, TRANSIENT
 from batchscan.shard import Shard
@@ -24,6 +26,9 @@ _SMALLEST_PIECE = 16
 _FIRST_SHARDS = 8
 _FIRST_SIZE = 32
 _EARLIER_VERSION = "earlier_version"
+
+Order = Callable[[Iterator[str]], Iterator[str]]
+"""Passes the names of images on, in another order."""
 
 
 @dataclass
@@ -40,7 +45,8 @@ class FinishedRows:
 
     `keep` is called with a table of the rows that stay, whenever enough are together. Rows of the
     categories `retried` do not stay: of failures, of skips, or of flags that stand for a skip. Nor
-    do scored rows of an earlier version, which lack what is computed from pixels now.
+    do scored rows of an earlier version, which lack what is computed from pixels now. `told` holds
+    states of files that the listing has found out, and nobody needs to ask for again.
     """
 
     def __init__(
@@ -50,12 +56,17 @@ class FinishedRows:
         notes: ListingNotes,
         counts: PlanCounts,
         retried: frozenset[str] = TRANSIENT,
+        *,
+        rules: Rules = DEFAULT_RULES,
+        told: Mapping[str, FileState | None] = MappingProxyType({}),
     ) -> None:
         self._tables = tables
         self._keep = keep
         self._notes = notes
         self._counts = counts
         self._retried = retried
+        self._rules = rules
+        self._told = told
         self._table: pa.Table | None = None
         self._paths: list[str] = []
         self._states: list[tuple[int, int, str | None]] = []
@@ -65,7 +76,7 @@ class FinishedRows:
 
     def is_unchanged(self, root: str, name: str) -> bool:
         """Say whether an image is finished as it is now, and if so let its row stay."""
-        path = display_path(name)
+        path = path_column(name, self._rules)
         while self._table is not None and self._paths[self._row] < path:
             self._leave_behind()
         if self._table is None or self._paths[self._row] != path:
@@ -86,21 +97,29 @@ class FinishedRows:
         if category in self._retried or category == _EARLIER_VERSION:
             return False
         # A listing that tells states has just told this one's; asking anew would be a request each.
-        now = self._notes.state or file_state(root, name)
-        return now == FileState(size, modified)
+        told = self._told.get(name, self._notes.state)
+        return (told or file_state(root, name)) == FileState(size, modified)
 
     def _leave_behind(self) -> None:
         """Pass a row whose image the listing did not show.
 
         In a folder that could not be read, nobody knows whether it is gone: its row stays.
         """
-        path = self._paths[self._row]
-        unreadable = self._notes.unreadable_folders
-        if any(folder == "" or path.startswith(f"{folder}/") for folder in unreadable):
+        if self._may_be_there(self._paths[self._row]):
             self._mark()
         else:
             self._counts.dropped += 1
         self._step()
+
+    def _may_be_there(self, path: str) -> bool:
+        """Say whether an image that the listing did not show may be in an unreadable folder.
+
+        A hidden path does not tell its folder.
+        """
+        unreadable = self._notes.unreadable_folders
+        if self._rules.hide_paths:
+            return bool(unreadable)
+        return any(folder == "" or path.startswith(f"{folder}/") for folder in unreadable)
 
     def _mark(self) -> None:
         self._marked.append(self._row)
@@ -147,14 +166,18 @@ def plan_shards(
     root: str,
     shard_size: int,
     rules: Rules = DEFAULT_RULES,
+    order: Order | None = None,
 ) -> Iterator[Shard]:
     """Yield shards of the images that are still to be scored, while the listing goes on.
 
     The first shards are small, so that results appear and progress moves soon after the start.
+    `order` puts images into the order in which they are best read; without it, only those in
+    compressed tars are.
     """
+    order = order or (lambda unfinished: in_reading_order(root, unfinished, rules))
     number, waiting = 0, []
     unfinished = (name for name in names if not finished.is_unchanged(root, name))
-    for name in in_reading_order(root, unfinished, rules):
+    for name in order(unfinished):
         waiting.append(name)
         counts.planned += 1
         if len(waiting) >= (min(shard_size, _FIRST_SIZE) if number < _FIRST_SHARDS else shard_size):

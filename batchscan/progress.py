@@ -11,7 +11,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from batchscan.observer import Progress, ShardReport
+from batchscan.event_log import EventProgress
+from batchscan.observer import Progress, ShardReport, WorkerFacts
 
 LINE_SECONDS = 30.0
 _BAR = (
@@ -20,9 +21,14 @@ _BAR = (
 )
 
 
-def open_progress(stream: TextIO | None = None) -> Progress:
-    """Choose the display that suits where standard error goes."""
+LOG_FORMATS = ("text", "json")
+
+
+def open_progress(stream: TextIO | None = None, log_format: str = "text") -> Progress:
+    """Choose the display that suits where standard error goes, or events for machines."""
     stream = stream or sys.stderr
+    if log_format == "json":
+        return EventProgress(stream)
     return BarProgress(stream) if stream.isatty() and _has_width(stream) else LineProgress(stream)
 
 
@@ -63,7 +69,7 @@ class BarProgress(Progress):
         self._bar.set_postfix_str(f"{self._failed:,} failed", refresh=False)
         self._bar.update(report.images)
 
-    def notice(self, text: str) -> None:
+    def notice(self, text: str, kind: str = "notice") -> None:  # noqa: ARG002
         """Print a line above the bar."""
         self._bar.write(f"batchscan: {text}", file=self._bar.fp)
 
@@ -104,7 +110,7 @@ class LineProgress(Progress):
         self._done += report.images
         self._failed += report.failed
 
-    def notice(self, text: str) -> None:
+    def notice(self, text: str, kind: str = "notice") -> None:  # noqa: ARG002
         """Print a line of its own."""
         print(f"batchscan: {text}", file=self._stream, flush=True)
 
@@ -125,3 +131,45 @@ class LineProgress(Progress):
             left = timedelta(seconds=round((total - self._done) / rate))
             text += f", about {left} left"
         return text
+
+
+class SharedProgress(Progress):
+    """Passes everything on to several."""
+
+    def __init__(self, *each: Progress) -> None:
+        self._each = each
+
+    def expect(self, images: int) -> None:
+        """Pass on."""
+        for one in self._each:
+            one.expect(images)
+
+    def kept(self, images: int) -> None:
+        """Pass on."""
+        for one in self._each:
+            one.kept(images)
+
+    def worker_ready(self, facts: WorkerFacts) -> None:
+        """Pass on."""
+        for one in self._each:
+            one.worker_ready(facts)
+
+    def shard_done(self, report: ShardReport) -> None:
+        """Pass on."""
+        for one in self._each:
+            one.shard_done(report)
+
+    def notice(self, text: str, kind: str = "notice") -> None:
+        """Pass on."""
+        for one in self._each:
+            one.notice(text, kind)
+
+    def tick(self) -> None:
+        """Pass on."""
+        for one in self._each:
+            one.tick()
+
+    def close(self) -> None:
+        """Pass on."""
+        for one in self._each:
+            one.close()

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from batchscan.bundle import Bundle, load_bundle
+from batchscan.commit import commit
 from batchscan.errors import BundleError, UsageError
 from batchscan.image import PREPROCESSING
 from batchscan.location import Location
+from batchscan.preprocessing_digest import preprocessing_digest
 from batchscan.version import VERSION
 from batchscan.workspace import Identity
 
-_PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "pyarrow", "ray", "tensorflow")
+_PACKAGES = (
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "pyarrow", "ray", "tensorflow"),
+    *("pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm"),
+    "zstandard",
+)
+CARD_FIELDS = ("created", "intended_use", "limits")
+"""What a result says of its model beside its name: enough to know what the scores are meant for."""
 
 
 def load_matching_bundle(folder: Path | None) -> Bundle:
@@ -34,10 +44,13 @@ def load_matching_bundle(folder: Path | None) -> Bundle:
 
 def software_record(bundle: Bundle) -> dict[str, Any]:
     """Name the program and the model that made the scores, in JSON's types."""
+    identity = {"name": bundle.name, "digest": bundle.digest, "classes": list(bundle.classes)}
     return {
         "version": VERSION,
-        "model": {"name": bundle.name, "digest": bundle.digest, "classes": list(bundle.classes)},
+        "commit": commit(),
+        "model": identity | {name: bundle.card.get(name) for name in CARD_FIELDS},
         "preprocessing": PREPROCESSING,
+        "preprocessing_digest": preprocessing_digest(),
         "packages": _package_versions(),
     }
 
@@ -48,29 +61,27 @@ def host_facts() -> dict[str, Any]:
         "name": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
+        "processor": _processor(),
         "cpus": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     }
 
 
-def identity_of(footer: dict[str, Any]) -> Identity:
+def identity_of(footer: Mapping[str, Any]) -> Identity:
     """Return whose scores a result holds."""
-    model = footer.get("model", {})
+    model, options = footer.get("model", {}), footer.get("options", {})
     return Identity(
         str(footer.get("archive")),
         str(model.get("digest")),
         str(footer.get("preprocessing")),
-        str(footer.get("pseudonyms", "none")),
+        footer.get("id_key_check"),
+        bool(options.get("hide_paths")),
     )
 
 
 def refuse_difference(place: Location, found: Identity, wanted: Identity) -> None:
     """Raise `UsageError` unless rows of both can stand in one result."""
-    if found.pseudonyms != wanted.pseudonyms:
-        raise UsageError(
-            f"{place} holds rows with other pseudonyms ({found.pseudonyms}; now "
-            f"{wanted.pseudonyms}): give the same --id-key and --hide-paths, choose another --out, "
-            "or score everything anew with --fresh"
-        )
+    _refuse_other_pseudonyms(place, found, wanted)
     for what, old, new in (
         ("model", found.model[:16], wanted.model[:16]),
         ("preprocessing", found.preprocessing, wanted.preprocessing),
@@ -81,6 +92,36 @@ def refuse_difference(place: Location, found: Identity, wanted: Identity) -> Non
                 f"{place} holds scores of another {what} ({old}, now {new}): choose another --out, "
                 "or score everything anew with --fresh"
             )
+
+
+def _refuse_other_pseudonyms(place: Location, found: Identity, wanted: Identity) -> None:
+    """Compare what pseudonyms are made with, before any path: that may be hidden on one side."""
+    remedy = "choose another --out, or score everything anew with --fresh"
+    if found.id_key != wanted.id_key:
+        before, now = (
+            f"the key with check value {each}" if each else "no key"
+            for each in (found.id_key, wanted.id_key)
+        )
+        raise UsageError(
+            f"{place} was made with {before}, now --id-key gives {now}: use the same key, {remedy}"
+        )
+    if found.hide_paths != wanted.hide_paths:
+        before, now = (
+            "with" if each else "without" for each in (found.hide_paths, wanted.hide_paths)
+        )
+        raise UsageError(
+            f"{place} was made {before} --hide-paths, now it is {now}: do as before, {remedy}"
+        )
+
+
+def _processor() -> str | None:
+    """Name the kind of processor: a score's last digits may depend on it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    named = re.search(r"^model name\s*:\s*(\S.*)$", text, re.MULTILINE)
+    return named[1] if named else platform.machine() or None
 
 
 def _package_versions() -> dict[str, str]:

@@ -66,15 +66,15 @@ def read_raster(data: bytes, format: str, size: int, rules: Rules) -> Picture:
     width = height = None
     try:
         layout = read_layout(data, rules) if format == "tiff" else None
-        inverted = layout is not None and layout.is_deep_and_inverted
-        source = without_inversion(data, layout) if layout and inverted else data
+        is_inverted = layout is not None and layout.is_deep_and_inverted
+        source = without_inversion(data, layout) if layout and is_inverted else data
         with _open(source, format, layout) as image:
             width, height = _stated_size(image)
             check_size(width, height, rules)
             flags = _flag_pages(image, layout, rules)
             if format == "png":
                 _verify_png(data)
-            grey, box, coloured = _load(image, data, size, inverted)
+            grey, box, coloured = _load(image, data, size, layout)
             flags += _flag_colour(coloured, rules)
             turn = None if format == "tiff" else _turn(image)  # Pillow turns TIFF by itself.
             return Picture(grey, width, height, box=box, turn=turn, flags=flags)
@@ -134,7 +134,7 @@ def _verify_png(data: bytes) -> None:
 
 
 def _load(
-    image: ImageFile.ImageFile, data: bytes, size: int, inverted: bool
+    image: ImageFile.ImageFile, data: bytes, size: int, layout: Layout | None
 ) -> tuple[Image.Image, Box | None, bool]:
     """Decode; returns the grey image, the box of it that counts, and whether it is in colour."""
     if image.format in ("JPEG", "MPO"):
@@ -148,7 +148,8 @@ def _load(
         image = image.convert("RGB")  # type: ignore[assignment]  # Its fourth byte is mostly 0.
     has_hues = image.mode not in _GREY_MODES and not image.mode.startswith("I")
     flat = flatten(image)
-    grey = to_grey(flat, inverted=inverted)
+    inverted = layout is not None and layout.is_deep_and_inverted
+    grey = to_grey(flat, inverted=inverted, unsigned=layout is not None and layout.is_unsigned)
     if cut_to_8_bits:
         _check_depth(grey)
     return grey, None, has_hues and is_colour(flat)

@@ -14,8 +14,8 @@ class Rules:
     Files of more than `max_bytes` are not read: no X-ray comes near a gibibyte. Images of more than
     `max_pixels` are not decoded: the default is ten times the largest detector in use. One that
     takes longer than `decode_seconds` to read and decode is given up. `score_all` scores what would
-    be skipped, where it can be. `id_key` makes `patient_id_hmac`; None leaves that empty.
-    With `hide_paths`, no message may name a file.
+    be skipped, where it can be. `id_key` is a secret, and makes `patient_id_hmac`; None leaves
+    that empty. `hide_paths` has paths replaced by pseudonyms, too (`batchscan.pseudonym`).
     `containers` limits what is read of zip and tar files.
     """
 

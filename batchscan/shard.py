@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batchscan.archive import FileState, display_path, file_state, read_image
+from batchscan.archive import FileState, file_state, read_image
 from batchscan.errors import ImageFailure, NotScored
 from batchscan.image import DecodedImage, decode
 from batchscan.model import Scorer
 from batchscan.perceptual_hash import hashes_as_text, perceptual_hashes
+from batchscan.pseudonym import path_column
 from batchscan.reference import Reference
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import (
@@ -108,10 +109,10 @@ def load_sample(root: str, name: str, size: int, rules: Rules = DEFAULT_RULES) -
         digest = hashlib.sha256(data).hexdigest()
         image = decode(data, size, rules)
     except NotScored as problem:
-        row = row_without_score(name, problem, state or file_state(root, name))
+        row = row_without_score(name, problem, state or file_state(root, name), rules)
         return Sample(replace(row, sha256=digest))
     row = ScoreRow(
-        path=display_path(name),
+        path=path_column(name, rules),
         status=SCORED,
         flags=image.flags,
         width=image.width,
@@ -125,11 +126,13 @@ def load_sample(root: str, name: str, size: int, rules: Rules = DEFAULT_RULES) -
     return Sample(row, image)
 
 
-def row_without_score(name: str, problem: NotScored, state: FileState | None) -> ScoreRow:
+def row_without_score(
+    name: str, problem: NotScored, state: FileState | None, rules: Rules = DEFAULT_RULES
+) -> ScoreRow:
     """Make the row of an image that cannot or should not be scored."""
     failed = isinstance(problem, ImageFailure)
     return ScoreRow(
-        path=display_path(name),
+        path=path_column(name, rules),
         status=FAILED if failed else SKIPPED,
         failure=problem.category if failed else None,
         skip=None if failed else problem.category,

@@ -50,6 +50,16 @@ _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
 _KNOWN_FILES = {"dicomdir": "DICOMDIR", "thumbs.db": "Thumbs.db", ".ds_store": ".DS_Store"}
 
 
+_FOREIGN = (
+    (b"%PDF", "a PDF document"),
+    (b"GIF8", "a GIF picture"),
+    (b"PK\x03\x04", "a zip file, or an Office document"),
+    (b"\xd0\xcf\x11\xe0", "an Office document, or Thumbs.db"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"\x89PNG", "the first bytes of a PNG and no more"),
+)
+
+
 def sniff(head: bytes) -> str | None:
     """Name the format that the first bytes of a file (`SNIFF_BYTES` are enough) belong to."""
     if head[128:132] == b"DICM":  # PS3.10, 7.1; what comes before may look like a TIFF
@@ -63,6 +73,24 @@ def sniff(head: bytes) -> str | None:
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "bmp"
     return "dicom" if is_dicom(head) else None
+
+
+def foreign_content(data: bytes) -> str:
+    """Say in words what kind of content this is, that is no image; nothing of it is quoted.
+
+    A text can hold a name, and reasons are read by people who may not see it.
+    """
+    head = data[:SNIFF_BYTES]
+    for start, words in _FOREIGN:
+        if head.startswith(start):
+            return words
+    if not any(head):
+        return "nothing but zeros"
+    try:
+        text = head.decode("ascii")
+    except UnicodeDecodeError:
+        return "other content"
+    return "text" if all(sign.isprintable() or sign.isspace() for sign in text) else "other content"
 
 
 def readable_formats() -> str:

@@ -18,8 +18,11 @@ CONFIDENCE = 0.95
 Interval = tuple[float, float]
 
 
-def wilson_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval | None:
-    """Return Wilson's score interval (1927) of a proportion; None where `n` is 0."""
+def wilson_interval(successes: float, n: float, confidence: float = CONFIDENCE) -> Interval | None:
+    """Return Wilson's score interval (1927) of a proportion; None where `n` is 0.
+
+    Where images are correlated, both are effective counts, and no whole numbers.
+    """
     if not 0 <= successes <= n:
         raise ValueError(f"expected 0 <= successes <= n, found {successes} of {n}")
     if n == 0:
@@ -98,15 +101,27 @@ def delong_interval(
     if placements is None:
         return None
     of_positives, of_negatives = placements
+    variance = sum(float(side.var(ddof=1)) / side.size for side in placements if side.size > 1)
+    # Placements are sorted; comparing their ends finds a variance of 0 without rounding errors.
+    if all(side[0] == side[-1] for side in placements):
+        variance = 0.0
     smaller = min(of_positives.size, of_negatives.size)
-    area = float(of_positives.mean())
+    return area_interval(float(of_positives.mean()), variance, smaller, confidence)
+
+
+def area_interval(
+    area: float, variance: float, smaller: int, confidence: float = CONFIDENCE
+) -> Interval | None:
+    """Return the interval that `delong_interval` describes, of an area whose variance is known.
+
+    `smaller` is the number of images (of patients, where images are correlated) of the class that
+    has fewer.
+    """
     if area in (0.0, 1.0):
         bound = ((1 - confidence) / 2) ** (1 / smaller)
         return (bound, 1.0) if area == 1.0 else (0.0, 1 - bound)
-    # Placements are sorted; comparing their ends finds a variance of 0 without rounding errors.
-    if smaller < 2 or all(side[0] == side[-1] for side in placements):
+    if smaller < 2 or not variance > 0:
         return None
-    variance = sum(float(side.var(ddof=1)) / side.size for side in placements)
     half = _quantile(confidence) * math.sqrt(variance) / (area * (1 - area))
     logit = math.log(area / (1 - area))
     return min(_expit(logit - half), area), max(_expit(logit + half), area)

@@ -19,9 +19,9 @@ from batchscan.objects import (
     read_object,
     write_object,
 )
-from batchscan.workspace import STATE, Identity, RunState, Workspace
+from batchscan.workspace import STATE, STATUS, Identity, RunState, Workspace
 
-_OURS = re.compile(r"lock-[0-9a-f]{32}|run\.json(\.tmp)?|g\d+-.*\.parquet(\.tmp)?")
+_OURS = re.compile(r"lock-[0-9a-f]{32}|(run|status)\.json(\.tmp)?|g\d+-.*\.parquet(\.tmp)?")
 
 
 class StoreWorkspace:
@@ -56,7 +56,7 @@ class StoreWorkspace:
         self._lease.stop()
         if self._removed:
             return
-        if set(self._names()) <= {self._lease.name, STATE}:
+        if set(self._names()) <= {self._lease.name, STATE, STATUS}:
             delete_folder(self.folder)  # A run stopped before anything was finished.
         else:
             self._lease.release()

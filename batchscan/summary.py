@@ -12,10 +12,7 @@ from batchscan.results import Counts
 
 @dataclass(frozen=True)
 class ScanSummary:
-    """What a scan did, and what its result holds; `threshold` is None for more than two classes.
-
-    With `hide_names`, names of files and folders are not for the eyes of who reads the summary.
-    """
+    """What a scan did, and what its result holds; `threshold` is None for more than two classes."""
 
     out: Location
     metrics_out: Location | None
@@ -31,4 +28,3 @@ class ScanSummary:
     classes: tuple[str, ...]
     metrics: MetricsReport | None
     too_many_failures: bool
-    hide_names: bool = False

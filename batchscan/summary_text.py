@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from batchscan.archive import ListingNotes
 from batchscan.metrics_table import render_metrics
 from batchscan.summary import ScanSummary
 from batchscan.text import one_line
@@ -60,30 +59,22 @@ def _predicted(summary: ScanSummary) -> str:
     )
 
 
-def _names(summary: ScanSummary, names: Sequence[str], more: bool = False) -> str:
-    """Name a few behind a colon, or none of them."""
-    if summary.hide_names or not names:
-        return ""
-    rest = ", ..." if more or len(names) > _SHOWN else ""
-    return ": " + ", ".join(map(one_line, names[:_SHOWN])) + rest
-
-
-def _container_notes(summary: ScanSummary) -> list[str]:
-    notes, lines = summary.notes, []
+def _container_notes(notes: ListingNotes) -> list[str]:
+    lines = []
     if notes.containers:
         empty = notes.containers_without_images
         without = f", {empty:,} of them without images" if empty else ""
         lines.append(f"  inside     {notes.containers:,} zip and tar files looked into{without}")
     unread = notes.unread_containers
     if unread:
-        shown = _names(summary, unread)
-        lines.append(f"  WARNING    {len(unread):,} containers could not be read whole{shown}")
+        shown = ", ".join(unread[:_SHOWN]) + (", ..." if len(unread) > _SHOWN else "")
+        lines.append(f"  WARNING    {len(unread):,} containers could not be read whole: {shown}")
     if notes.duplicate_members:
-        examples = notes.duplicate_examples
-        shown = _names(summary, examples, notes.duplicate_members > len(examples))
+        shown = ", ".join(notes.duplicate_examples[:_SHOWN])
+        more = ", ..." if notes.duplicate_members > len(notes.duplicate_examples) else ""
         lines.append(
             f"  WARNING    {notes.duplicate_members:,} files in containers have the path of "
-            f"another one and were left out{shown}"
+            f"another one and were left out: {shown}{more}"
         )
     return lines
 
@@ -93,23 +84,22 @@ def _notes(summary: ScanSummary) -> list[str]:
     others = summary.notes.other_files
     if others:
         kinds = ", ".join(f"{one_line(name)} {n:,}" for name, n in others.most_common(_SHOWN))
-        named = "" if summary.hide_names else f" ({kinds})"  # Anything may be behind a dot.
-        lines.append(f"  left out   {others.total():,} files that are no images{named}")
+        lines.append(f"  left out   {others.total():,} files that are no images ({kinds})")
     folders = summary.notes.unreadable_folders
     if folders:
-        shown = _names(summary, folders)
-        lines.append(f"  WARNING    {len(folders):,} folders could not be read{shown}")
-    lines += _container_notes(summary)
+        shown = ", ".join(map(one_line, folders[:_SHOWN])) + (
+            ", ..." if len(folders) > _SHOWN else ""
+        )
+        lines.append(f"  WARNING    {len(folders):,} folders could not be read: {shown}")
+    lines += _container_notes(summary.notes)
     if summary.notes.repeated_links:
         lines.append(
             f"  links      {summary.notes.repeated_links:,} to folders that are scanned elsewhere"
         )
     unmatched, examples = summary.unmatched_labels
     if unmatched:
-        such = [] if summary.hide_names else examples
         lines.append(
-            f"  WARNING    {unmatched:,} labelled paths have no image in the archive"
-            + (", such as" if such else "")
+            f"  WARNING    {unmatched:,} labelled paths have no image in the archive, such as"
         )
-        lines += [f"             {one_line(example)}" for example in such]
+        lines += [f"             {one_line(example)}" for example in examples]
     return lines

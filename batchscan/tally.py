@@ -29,9 +29,9 @@ class Tally:
         self.scored_now += report.images - report.failed - report.skipped
         self.progress.shard_done(report)
 
-    def notice(self, text: str) -> None:
+    def notice(self, text: str, kind: str = "notice") -> None:
         """Something happened that a person should know now."""
-        self.progress.notice(text)
+        self.progress.notice(text, kind)
 
     def tick(self) -> None:
         """Called about once a second; also where a signal is heard."""

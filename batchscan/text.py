@@ -8,6 +8,8 @@ from itertools import zip_longest
 
 WIDTH = 79
 INDENT = "  "
+LONGEST_CELL = 40
+"""Longer cells of a table are cut."""
 _LONGEST_NAME = 20
 """Values of longer names begin beside them, not below the others."""
 
@@ -76,7 +78,7 @@ def entries(pairs: Iterable[tuple[str, str]], indent: str = INDENT) -> list[str]
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], indent: str = INDENT) -> list[str]:
     """Lay out rows below a head: the first column to the left, all others to the right."""
-    cells = [[printable(cell, 40) for cell in row] for row in (head, *rows)]
+    cells = [[printable(cell, LONGEST_CELL) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
     return [
         (

@@ -17,6 +17,7 @@ from batchscan.rules import Rules
 NEW_SUBFILE_TYPE, SUBFILE_TYPE = 254, 255
 WIDTH, LENGTH, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, ORIENTATION, STRIP_BYTES = 273, 274, 279
+SAMPLE_FORMAT = 339
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
 
 _MAX_DIRECTORIES = 64  # Enough to know that there are several pages.
@@ -88,6 +89,11 @@ class Layout:
         is_inverted = self.directory.first(PHOTOMETRIC) == 0
         return is_inverted and self.directory.first(BITS_PER_SAMPLE, 1) > 8
 
+    @property
+    def is_unsigned(self) -> bool:
+        """Whether values have no sign (TIFF 6.0, section 19), of which Pillow takes no notice."""
+        return self.directory.first(SAMPLE_FORMAT, 1) == 1
+
 
 def read_layout(data: bytes, rules: Rules) -> Layout:
     """Read what must be known before a TIFF file is opened; raises `ImageFailure`.
@@ -95,6 +101,8 @@ def read_layout(data: bytes, rules: Rules) -> Layout:
     Refused are directories whose fields or tiles would take much more memory than the file and its
     pixels do, and files that end before their last strip or tile.
     """
+    if data.startswith(b"MM\0+"):
+        raise ImageFailure("unsupported", "a BigTIFF file in big-endian order is not read")
     directories = list(_directories(data))
     if not directories:
         raise ImageFailure("truncated", "the file ends before its first directory")

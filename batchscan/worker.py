@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchscan.archive import display_path
 from batchscan.card import REFERENCE
 from batchscan.container_kind import is_container
 from batchscan.desk import Desk, Work
@@ -27,6 +26,7 @@ from batchscan.model import Scorer, open_scorer
 from batchscan.objects import is_folder
 from batchscan.observer import Observer, ShardReport, WorkerFacts
 from batchscan.place import is_there, readable, remedy
+from batchscan.pseudonym import path_column
 from batchscan.reference import Reference
 from batchscan.results import part_name, write_part
 from batchscan.rules import DEFAULT_RULES, Rules
@@ -129,8 +129,7 @@ class ShardWorker:
         mapping = self._pool.map if self._pool else map
         note = None if self._alone else note_file(self._job, shard)
         with Desk(shard.images, note) as desk:
-            hidden = self._job.rules.hide_paths
-            end = partial(_end_run, hidden) if self._alone else partial(_end_worker, desk)
+            end = partial(_end_run, self._job.rules) if self._alone else partial(_end_worker, desk)
             with Watchdog(desk, self._job.rules.decode_seconds, end, note):
                 yield from mapping(desk.noting(load), names)
 
@@ -140,9 +139,14 @@ class ShardWorker:
                 continue
             if not Path(folder).is_dir() and not _is_container_file(folder):
                 raise WorkerError(
-                    f"{socket.gethostname()} does not see the folder {folder}: the archive and the "
-                    "output must be reachable under the same path on every machine"
+                    f"{socket.gethostname()} does not see the folder {self._shown(folder)}: the "
+                    "archive and the output must be reachable under the same path on every machine"
                 )
+
+    def _shown(self, folder: str) -> str:
+        """Name a folder in a message; the archive's, links resolved, may be hidden."""
+        hidden = self._job.rules.hide_paths and folder == self._job.root
+        return "ARCHIVE" if hidden else folder
 
     def _check_archive(self, table: pa.Table) -> None:
         """An archive that was unmounted is no archive whose images all vanished.
@@ -153,9 +157,9 @@ class ShardWorker:
         seen = pc.any(pc.is_in(table["failure"], pa.array(signs))).as_py()
         if seen and _is_empty(self._job.root):
             raise WorkerError(
-                f"{self._job.root} is empty or gone on {socket.gethostname()} in mid-run: "
-                "mount the archive again (or renew the credentials), then run the same command "
-                "again"
+                f"{self._shown(self._job.root)} is empty or gone on {socket.gethostname()} in "
+                "mid-run: mount the archive again (or renew the credentials), then run the same "
+                "command again"
             )
 
 
@@ -215,12 +219,11 @@ def _end_worker(desk: Desk, work: Work) -> None:
     os._exit(1)
 
 
-def _end_run(hidden: bool, work: Work) -> None:
+def _end_run(rules: Rules, work: Work) -> None:
     """There is no other process that could go on without this image."""
-    name = "an image" if hidden else one_line(display_path(work.name))
     below_the_bar = "\n" if sys.stderr.isatty() else ""
     print(
-        f"{below_the_bar}batchscan: error: {name}: reading and "
+        f"{below_the_bar}batchscan: error: {one_line(path_column(work.name, rules))}: reading and "
         "decoding takes longer than --decode-seconds allows, and --workers 0 cannot go on without "
         "this process; run the same command with --workers 1 or more: the image becomes a row, the "
         "others are scored",

@@ -20,21 +20,27 @@ from batchscan.disk import replace_durably
 from batchscan.errors import OutputInUse, UsageError
 
 STATE = "run.json"
+STATUS = "status.json"
 _LOCK = "lock"
 _NOTE = re.compile(r"g\d+-.*\.note")  # What a worker had in work when it was killed.
 _OURS = re.compile(
-    rf"lock|result\.tmp|run\.json(\.tmp)?|g\d+-.*\.parquet(\..*\.tmp)?|{_NOTE.pattern}"
+    rf"lock|result\.tmp|(run|status)\.json(\.tmp)?|g\d+-.*\.parquet(\..*\.tmp)?|{_NOTE.pattern}"
 )
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What must be the same for rows of two runs to stand in one result."""
+    """What must be the same for rows of two runs to stand in one result.
+
+    `id_key` is `batchscan.pseudonym.key_check` of the key, None without one. `archive` is a
+    pseudonym where `hide_paths` says so.
+    """
 
     archive: str
     model: str
     preprocessing: str
-    pseudonyms: str = "none"
+    id_key: str | None = None
+    hide_paths: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,7 +225,7 @@ class Workspace:
         """Leave no folder behind where a run stopped before anything was finished."""
         try:
             names = {entry.name for entry in self.folder.iterdir()}
-            if {name for name in names if not _NOTE.fullmatch(name)} <= {_LOCK, STATE}:
+            if {name for name in names if not _NOTE.fullmatch(name)} <= {_LOCK, STATE, STATUS}:
                 shutil.rmtree(self.folder, ignore_errors=True)
         except FileNotFoundError:
             pass

@@ -89,6 +89,7 @@ class Sources:
 def main() -> None:
     """Run, print, and exit with 1 where something is wrong."""
     options = _arguments()
+    Sources(options.archive, options.seed)  # Ends here where there are no images.
     numbers = iter([options.only] if options.only is not None else range(options.mutations))
     start, results = time.monotonic(), []
     for result in _run(options, numbers):
@@ -123,7 +124,7 @@ def _run(options: argparse.Namespace, numbers: Iterator[int]) -> Iterator[Result
             process, number, _ = hands.pop(pipe)
             try:
                 yield pipe.recv()
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 process.join()
                 yield _lost(number, f"process died with code {process.exitcode}")
                 pipe, process = _start(options)

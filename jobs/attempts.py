@@ -68,13 +68,16 @@ class Attempts:
         words = last_words(note_file(self._job, shard))
         images = len(shard.images)
         if words.late:
-            self._say(f"a worker gave an image up that took too long; {images - 1:,} others go on")
+            self._say(
+                f"a worker gave an image up that took too long; {images - 1:,} others go on",
+                "image_given_up",
+            )
             self._without_late(shard, words)
         elif images == 1 and deaths >= _ATTEMPTS:
-            self._say("a worker died; its one image is given up")
+            self._say("a worker died; its one image is given up", "image_given_up")
             self._give_up(shard, "timeout" if words.stalled else "decoder_crash")
         else:
-            self._say(f"a worker died; its {images:,} images are given to another")
+            self._say(f"a worker died; its {images:,} images are given to another", "worker_lost")
             self._try_again(shard, deaths, words)
 
     def _try_again(self, shard: Shard, deaths: int, words: LastWords) -> None:
@@ -112,10 +115,12 @@ class Attempts:
         if category == "timeout":
             seconds = self._job.rules.decode_seconds
             reason = f"reading and decoding takes longer than {seconds:g} seconds"
-        failure, root = ImageFailure(category, reason), self._job.root
-        rows = [row_without_score(name, failure, file_state(root, name)) for name in shard.images]
+        failure, root, rules = ImageFailure(category, reason), self._job.root, self._job.rules
+        rows = [
+            row_without_score(name, failure, file_state(root, name), rules) for name in shard.images
+        ]
         commit_part(self._job, shard, score_table(rows, self._job.classes))
         self._observer.shard_done(ShardReport(images=len(rows), failed=len(rows)))
 
-    def _say(self, text: str) -> None:
-        self._observer.notice(text)
+    def _say(self, text: str, kind: str) -> None:
+        self._observer.notice(text, kind)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, WorkerError
-from batchscan.observer import Observer, Progress
+from batchscan.observer import Observer, Progress, ShardReport
 from batchscan.pipeline import run_scan
 from batchscan.plan import taper
 from batchscan.shard import Shard
@@ -23,6 +22,8 @@ from batchscan.summary import ScanSummary
 from batchscan.worker import Job, ShardWorker, committed, score_here
 
 from .attempts import Attempt, Attempts
+from .copies import Copies
+from .hand import Hand, Pace
 from .session import ray_session, same_environment
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _QUEUE = 2  # Shards per worker: one in work, one waiting, so that no worker wai
 _STARTS = 3  # Deaths of starting workers in a row, with none at work, that end the run.
 _ROLL_CALL_SECONDS = 5.0
 _NOTICE_SECONDS = 60.0
+_FAREWELL_SECONDS = 10.0
 
 
 def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
@@ -45,23 +47,7 @@ def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
     with ray_session(workers=config.workers, address=config.address, verbose=config.verbose) as ray:
-        _Crew(ray, job, model, config.workers, observer, shards).work()
-
-
-@dataclass(eq=False)
-class _Hand:
-    """One worker, as the driver sees it."""
-
-    actor: Any
-    node: str
-    needs: str
-    starting: Any
-    ready: bool = False
-    queue: deque[tuple[Any, Attempt]] = field(default_factory=deque)
-
-    def has_suspect(self) -> bool:
-        """Say whether it works on a shard that another worker died of."""
-        return any(attempt.suspect for _, attempt in self.queue)
+        _Crew(ray, job, model, config, observer, shards).work()
 
 
 class _Crew:
@@ -72,18 +58,21 @@ class _Crew:
         ray: ModuleType,
         job: Job,
         model: bytes,
-        limit: int | None,
+        config: ScanConfig,
         observer: Observer,
         shards: Iterator[Shard],
     ) -> None:
         self._ray = ray
         self._job = job
         self._model = ray.put(model)
-        self._limit = limit
+        self._limit = config.workers
+        self._per_gpu = config.workers_per_gpu
         self._observer = observer
-        self._hands: list[_Hand] = []
+        self._hands: list[Hand] = []
         tapered = taper(shards, lambda: _QUEUE * len(self._hands))
         self._attempts = Attempts(job, observer, tapered)
+        self._copies = Copies()
+        self._pace = Pace()
         self._failed_starts = 0
         self._next_roll_call = 0.0
         self._next_notice = time.monotonic() + 10.0
@@ -93,7 +82,8 @@ class _Crew:
         while True:
             self._call_roll()
             more = self._hand_out()
-            if not more and not any(hand.queue for hand in self._hands):
+            if not more and not any(self._unfinished(hand) for hand in self._hands):
+                self._dismiss_stragglers()
                 return
             self._collect()
             self._explain_waiting()
@@ -110,32 +100,35 @@ class _Crew:
             present = sum(hand.node == node["NodeID"] for hand in self._hands)
             gpus = int(node["Resources"].get("GPU", 0))
             cpus = int(node["Resources"].get("CPU", 0))
-            for _ in range(present, gpus or cpus):
+            for _ in range(present, gpus * self._per_gpu or cpus):
                 if self._limit is not None and len(self._hands) >= self._limit:
                     return
                 self._hire(node["NodeID"], gpus, cpus)
 
     def _hire(self, node: str, gpus: int, cpus: int) -> None:
-        """Start one worker: on a GPU where the node has any, else on a CPU core."""
+        """Start one worker: on a GPU where the node has any, or a part of one; else on a CPU core.
+
+        A worker on a GPU decodes in as many threads as its share of the node's cores allows.
+        """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         # Where only some workers are wanted, they need not wait for a node that others have filled.
         spill = self._limit is not None
         place = NodeAffinitySchedulingStrategy(node, soft=spill, _spill_on_unavailable=spill)
         options: dict[str, Any] = {
-            "num_cpus": min(1, cpus),
-            "num_gpus": min(1, gpus),
+            "num_cpus": min(1, cpus / (gpus * self._per_gpu)) if gpus else min(1, cpus),
+            "num_gpus": 1 / self._per_gpu if gpus else 0,
             "scheduling_strategy": place,
             "max_restarts": 0,
         }
-        threads = max(2, cpus // gpus) if gpus else 1
+        threads = max(2, cpus // (gpus * self._per_gpu)) if gpus else 1
         actor = (
             self._ray.remote(ShardWorker)
             .options(**options)
             .remote(self._job, self._model, threads=threads, device="gpu" if gpus else "cpu")
         )
         needs = "GPU" if gpus else "CPU"
-        self._hands.append(_Hand(actor, node, needs, starting=actor.start.remote()))
+        self._hands.append(Hand(actor, node, needs, starting=actor.start.remote()))
 
     def _hand_out(self) -> bool:
         """Fill the queues of ready workers; False when there is nothing left to hand out."""
@@ -144,13 +137,40 @@ class _Crew:
                 if not hand.ready or len(hand.queue) != depth or hand.has_suspect():
                     continue
                 attempt = self._attempts.next(alone=depth == 0)
+                if attempt is None and depth == 0:
+                    attempt = self._copy_for(hand)
                 if attempt is not None:
-                    hand.queue.append((hand.actor.run.remote(attempt.shard), attempt))
+                    hand.give(attempt)
         return self._attempts.any_left()
+
+    def _unfinished(self, hand: Hand) -> bool:
+        return any(self._copies.is_needed(attempt) for _, attempt in hand.queue)
+
+    def _copy_for(self, idle: Hand) -> Attempt | None:
+        """Choose what an idle worker does a second time, when there is nothing else to do.
+
+        That is what a straggler has in its queue, and at last what it has in work.
+        """
+        others = [hand for hand in self._hands if hand is not idle and not hand.has_suspect()]
+        for hand in sorted(others, key=lambda hand: hand.since):
+            if hand.queue and self._pace.is_late(hand.queue[0][1], hand.since):
+                for _, attempt in reversed(hand.queue):
+                    if self._copies.may_copy(attempt):
+                        return self._copies.copy(attempt)
+        return None
+
+    def _dismiss_stragglers(self) -> None:
+        """End workers that are busy with what others have done, before the parts are merged."""
+        stragglers = [hand for hand in self._hands if hand.queue]
+        for hand in stragglers:
+            self._ray.kill(hand.actor)
+        left = [reference for hand in stragglers for reference, _ in hand.queue]
+        if left:
+            self._ray.wait(left, num_returns=len(left), timeout=_FAREWELL_SECONDS)
 
     def _collect(self) -> None:
         """Wait up to a second for something to happen, and deal with all that has."""
-        waiting: dict[Any, _Hand] = {}
+        waiting: dict[Any, Hand] = {}
         for hand in self._hands:
             waiting |= {reference: hand for reference, _ in hand.queue}
             if not hand.ready:
@@ -163,12 +183,12 @@ class _Crew:
             if waiting[reference] in self._hands:
                 self._receive(reference, waiting[reference])
 
-    def _receive(self, reference: Any, hand: _Hand) -> None:
+    def _receive(self, reference: Any, hand: Hand) -> None:
         errors = self._ray.exceptions
         try:
             answer = self._ray.get(reference)
         except errors.RayTaskError as error:
-            raise _told_by(error) from error
+            raise _told_by(error, quote=not self._job.rules.hide_paths) from error
         except errors.ActorUnschedulableError:
             self._hands.remove(hand)  # Its machine left the cluster before it could start.
             return
@@ -179,12 +199,17 @@ class _Crew:
             hand.ready, self._failed_starts = True, 0
             self._observer.worker_ready(answer)
             if answer.warning:
-                self._observer.notice(answer.warning)
+                self._observer.notice(answer.warning, "warning")
         else:
-            hand.queue = deque(entry for entry in hand.queue if entry[0] != reference)
-            self._observer.shard_done(answer)
+            attempt, seconds = hand.take(reference)
+            self._pace.add(len(attempt.shard.images), seconds)
+            self._report(attempt, answer)
 
-    def _bury(self, hand: _Hand, error: Exception) -> None:
+    def _report(self, attempt: Attempt, report: ShardReport) -> None:
+        if self._copies.is_first(attempt):
+            self._observer.shard_done(report)
+
+    def _bury(self, hand: Hand, error: Exception) -> None:
         """A worker died: its shards go back."""
         self._hands.remove(hand)
         self._next_roll_call = 0.0
@@ -196,11 +221,11 @@ class _Crew:
             return
         queue = deque(attempt for _, attempt in hand.queue)
         while queue and (report := committed(self._job, queue[0].shard)):
-            queue.popleft()  # It was done; only the word of it died with the worker.
-            self._observer.shard_done(report)
-        if queue:
-            self._attempts.died(queue.popleft())
-        self._attempts.put_back(queue)
+            # It was done; only the word of it died with the worker.
+            self._report(queue.popleft(), report)
+        if queue and self._copies.is_lost(first := queue.popleft()):
+            self._attempts.died(first)
+        self._attempts.put_back(attempt for attempt in queue if self._copies.is_lost(attempt))
 
     def _explain_waiting(self) -> None:
         """Say what the run waits for, when it does."""
@@ -210,9 +235,9 @@ class _Crew:
         if time.monotonic() < self._next_notice:
             return
         self._next_notice = time.monotonic() + _NOTICE_SECONDS
-        self._observer.notice(self._waiting_text(pending))
+        self._observer.notice(self._waiting_text(pending), "waiting")
 
-    def _waiting_text(self, pending: list[_Hand]) -> str:
+    def _waiting_text(self, pending: list[Hand]) -> str:
         if not self._hands:
             return "waiting: the cluster has no machine with a free CPU or GPU for a worker"
         total, free = self._ray.cluster_resources(), self._ray.available_resources()
@@ -225,9 +250,10 @@ class _Crew:
         return f"waiting: {len(pending)} workers need a {' or '.join(needs)} each; {state}; {rest}"
 
 
-def _told_by(error: Any) -> BatchscanError:
-    """Turn what a worker raised into the error that the user reads."""
+def _told_by(error: Any, *, quote: bool) -> BatchscanError:
+    """Turn what a worker raised into the error that the user reads, which may not `quote` paths."""
     cause = error.cause
     if isinstance(cause, BatchscanError):
         return cause
-    return WorkerError(f"a worker failed unexpectedly: {type(cause).__name__}: {cause}")
+    text = f": {cause}" if quote else ""
+    return WorkerError(f"a worker failed unexpectedly: {type(cause).__name__}{text}")

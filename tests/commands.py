@@ -26,11 +26,16 @@ def _sabotage(event, arguments):
         return
     name = os.path.basename(arguments[0])
     if name.endswith((".jpeg", ".png")):
-        with open(os.environ["OPENED"], "a") as log:
+        with open(os.environ["OPENED"], "a", errors="surrogateescape") as log:
             log.write(name + "\n")
     if name.startswith("killer"):
         os._exit(9)
-    while name.startswith("gated") and not os.path.exists(os.environ["GATE"]):
+    if name.startswith("stuck"):
+        try:
+            os.close(os.open(os.environ["GATE"] + "." + name + ".taken", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+    while name.startswith(("gated", "stuck")) and not os.path.exists(os.environ["GATE"]):
         time.sleep(0.01)
 sys.addaudithook(_sabotage)
 """
@@ -73,7 +78,8 @@ def sabotaged(folder: Path) -> dict[str, str]:
     """Return an environment in which images named `killer*` kill whoever opens them.
 
     Images named `gated*` cannot be read until `folder / "gate"` exists: so a run is in its middle
-    for as long as a test wants it to be. What was opened is logged in `folder / "opened"`.
+    for as long as a test wants it to be. Those named `stuck*` stop only
+    whoever opens them first. What was opened is logged in `folder / "opened"`.
     """
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(SABOTAGE)

@@ -195,11 +195,13 @@ def test_empty_archive(tmp_path: Path) -> None:
 
 
 def test_special_files_are_ignored(tmp_path: Path) -> None:
-    """A pipe in the tree is neither listed nor opened, whatever its name."""
+    """A pipe in the tree is neither listed nor opened, whatever its name; but it is counted."""
     os.mkfifo(tmp_path / "pipe.jpeg")
     os.mkfifo(tmp_path / "pipe")
     put(tmp_path, "x.jpg")
-    assert listed(tmp_path) == ["x.jpg"]
+    notes = ListingNotes()
+    assert listed(tmp_path, notes) == ["x.jpg"]
+    assert dict(notes.other_files) == {"(special file)": 2}
 
 
 @pytest.mark.timeout(20)

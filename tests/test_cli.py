@@ -34,6 +34,7 @@ from batchscan import errors
 SUBCOMMANDS = (
     "run",
     "metrics",
+    "report",
     "train",
     "model",
     "model show",

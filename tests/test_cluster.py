@@ -245,6 +245,24 @@ def test_node_that_joins(scene: Scene, add_node: AddNode, calm: list[dict[str, o
     assert rows(scene.out) == calm
 
 
+def test_straggler(
+    scene: Scene, add_node: AddNode, tmp_path: Path, tiny_bundle: Path, plant: Path
+) -> None:
+    """A shard at which a worker is stuck is scored by an idle one; nobody waits, no row is double.
+
+    The stuck worker is ended: nothing of the run is left on the cluster.
+    """
+    scene.archive = write_images(tmp_path / "archive", *FREE, "NORMAL/stuck.jpeg")
+    nodes = [add_node(num_cpus=1), add_node(num_cpus=1)]
+    with scene.start() as command:
+        assert command.ends() == 0, command.stderr
+    assert (plant / "gate.stuck.jpeg.taken").exists()
+    wait_until(lambda: not any(map(seen_workers, nodes)), "the end of the stuck worker")
+    out = tmp_path / "calm.parquet"
+    batchscan.scan(scene.archive, out, model=tiny_bundle, workers=0)
+    assert rows(scene.out) == rows(out)
+
+
 def test_interrupted_on_a_cluster(
     scene: Scene, add_node: AddNode, calm: list[dict[str, object]]
 ) -> None:
@@ -284,6 +302,20 @@ def test_gpu_and_cpu_nodes(scene: Scene, add_node: AddNode, calm: list[dict[str,
         assert command.ends() == 0, command.stderr
         assert "GPU" in command.stderr
         assert "scores on the CPU" in command.stderr
+    assert rows(scene.out) == calm
+
+
+def test_workers_share_a_gpu(
+    scene: Scene, add_node: AddNode, calm: list[dict[str, object]]
+) -> None:
+    """--workers-per-gpu puts so many workers on each GPU, whatever a node has of them."""
+    two, one = add_node(num_cpus=3, num_gpus=2), add_node(num_cpus=2, num_gpus=1)
+    with scene.start("--workers-per-gpu", "2") as command:
+        command.wait_for(
+            lambda: (len(workers_of(two)), len(workers_of(one))) == (4, 2), "six workers"
+        )
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
     assert rows(scene.out) == calm
 
 

@@ -186,6 +186,33 @@ def test_no_identifying_value_in_a_reason(
     assert leaks("\n".join(said), sentinels) == []
 
 
+def damaged_lengths() -> Iterator[bytes]:
+    """Yield files of an identified patient, each with another byte of the header changed."""
+    secrets = dict.fromkeys(("PatientName", "PatientID", "StationName", "StudyDescription"), SECRET)
+    known = {"Manufacturer": "ACME", "ManufacturerModelName": "M1", "PatientBirthDate": "19530717"}
+    for syntax in ("implicit", "explicit", "big endian"):
+        data = phantoms.in_syntax(syntax, chest()[:8, :8], **known, **secrets)
+        data += b"\x1d" * 64  # What a text that goes on to the end of the file ends with.
+        for place in range(132, len(data) - 128):
+            for value in (1, 0x1C, 0x55, 0xFF):
+                yield data[:place] + bytes([value]) + data[place + 1 :]
+
+
+SECRET = "ZQSECRETQZ"
+
+
+def test_no_identifying_value_of_damaged_files() -> None:
+    """A length that takes in the elements behind it brings no name or date into a row."""
+    said = set()
+    for data in damaged_lengths():
+        try:
+            said.add(repr(decode(data, 24, Rules(score_all=True)).attributes))
+        except NotScored as problem:
+            said.add(repr((problem.reason, problem.attributes)))
+    assert len(said) > 5
+    assert leaks("\n".join(said), [SECRET[2:6], "19530717"]) == []
+
+
 def test_no_identifying_value_in_any_output(tmp_path: Path, tiny_bundle: Path) -> None:
     """No output, footer or message of a run repeats a value that identifies anybody."""
     files, sentinels = identified_files()

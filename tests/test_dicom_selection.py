@@ -54,6 +54,8 @@ def code(value: str, scheme: str = "SCT", meaning: str = "") -> Dataset:
             ({"BodyPartExamined": n}, None)
             for n in ("CHEST", "thorax", "LUNG", "CHEST PA", "TORAX")
         ),
+        ({"BodyPartExamined": "T\u00d3RAX", "SpecificCharacterSet": "ISO_IR 100"}, None),
+        ({"BodyPartExamined": "T\u00d3RAX", "SpecificCharacterSet": "ISO_IR 192"}, None),
         *(
             ({"BodyPartExamined": name}, "not_chest")
             for name in ("HIP", "HAND", "ABDOMEN", "TSPINE", "THORACIC SPINE", "RIB", "CHEST RIBS")
@@ -66,6 +68,8 @@ def code(value: str, scheme: str = "SCT", meaning: str = "") -> Dataset:
         ({"BodyPartExamined": "HAND", "AnatomicRegionSequence": [code("51185008")]}, "not_chest"),
         *(({"ViewPosition": name}, None) for name in ("PA", "AP", "", "LLD", "RLD", "LPO", "X")),
         *(({"ViewPosition": name}, "lateral") for name in ("LL", "RL", "LATERAL", "LAT", "L-LAT")),
+        *(({"ViewPosition": n}, "lateral") for n in ("LATERAL LEFT", "THORAX LAT", "LAT ERECT")),
+        *(({"ViewPosition": n}, None) for n in ("AP SUPINE", "PA LAT", "LEFT LATERAL DECUBITUS")),
         ({"ViewCodeSequence": [code("399173006")]}, "lateral"),
         ({"ViewCodeSequence": [code("R-10206", "SRT")]}, None),
         ({"ViewPosition": "PA", "ViewCodeSequence": [code("399173006")]}, None),
@@ -157,6 +161,9 @@ def attributes(rules: Rules = DEFAULT_RULES, **elements: Any) -> Attributes:
         ({"Modality": ""}, "modality", None),
         ({"ViewPosition": "AP"}, "view", "AP"),
         ({"ViewPosition": "SMITH"}, "view", None),
+        ({"ViewPosition": "AP SUPINE"}, "view", "AP"),
+        ({"ViewPosition": "PA/LAT"}, "view", None),
+        ({"ViewPosition": "L LAT DECUB"}, "view", None),
         ({"ViewCodeSequence": [code("272479007")]}, "view", "PA"),
         *(({"PatientSex": text}, "sex", text) for text in "MFO"),
         ({"PatientSex": "U"}, "sex", None),
@@ -179,7 +186,9 @@ def attributes(rules: Rules = DEFAULT_RULES, **elements: Any) -> Attributes:
         ({"StudyDate": "2004.08.26"}, "study_year", 2004),
         ({"StudyDate": "20249999"}, "study_year", None),
         ({"StudyDate": "00010101"}, "study_year", None),
-        ({"Manufacturer": "Fuji  Film\x07 Co."}, "manufacturer", "Fuji Film Co."),
+        ({"Modality": "MUELLER"}, "modality", None),
+        ({"Manufacturer": "Fuji  Film Co."}, "manufacturer", "Fuji Film Co."),
+        ({"Manufacturer": "Fuji\x07 Co."}, "manufacturer", None),
         ({"Manufacturer": "x" * 200}, "manufacturer", "x" * 64),
         ({"Manufacturer": " "}, "manufacturer", None),
         ({"ManufacturerModelName": "9000"}, "model_name", "9000"),
@@ -188,7 +197,7 @@ def attributes(rules: Rules = DEFAULT_RULES, **elements: Any) -> Attributes:
 )
 def test_attribute(elements: dict[str, Any], name: str, value: object) -> None:
     """Each attribute is taken from its elements, and left out where these make no sense."""
-    assert getattr(attributes(**elements), name) == value
+    assert getattr(attributes(ALL, **elements), name) == value
 
 
 def test_no_key_no_pseudonym() -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from batchscan.errors import ImageFailure, ImageSkip, NotScored
+from batchscan.errors import ImageFailure, ImageSkip, Interrupted, NotScored
 from batchscan.image import DecodedImage, decode
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FAILURES, SKIPS
@@ -358,24 +358,26 @@ def test_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "found"),
     [
-        b"This is no picture.",
-        b"\xff\xd8",
-        b"GIF89a" + bytes(100),
-        b"BM" + bytes(100),
-        b"RIFF\x24\0\0\0WAVEfmt ",
-        bytes(4096),
-        b"%PDF-1.7",
-        b"\x89PNG",
-        b"<html>",
+        (b"This is no picture.", "found text"),
+        (b"<html>", "found text"),
+        (b"\xff\xd8", "found other content"),
+        (b"GIF89a" + bytes(100), "found a GIF picture"),
+        (b"BM" + bytes(100), "found other content"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "found other content"),
+        (bytes(4096), "found nothing but zeros"),
+        (b"%PDF-1.7", "found a PDF document"),
+        (b"\x89PNG", "found the first bytes of a PNG and no more"),
+        (b"PK\x03\x04", "found a zip file, or an Office document"),
     ],
 )
-def test_not_an_image(data: bytes) -> None:
-    """Other content is `not_an_image`, and the reason shows how it begins."""
+def test_not_an_image(data: bytes, found: str) -> None:
+    """Other content is `not_an_image`; the reason says what it is and quotes nothing of it."""
     problem = failure(data)
     assert problem.category == "not_an_image"
-    assert data[:8].hex(" ") in problem.reason
+    assert problem.reason.endswith(found)
+    assert data[:8].hex(" ") not in problem.reason
     assert problem.format is None
 
 
@@ -478,6 +480,35 @@ def test_failure_keeps_what_the_header_says() -> None:
     data = FILES["png"]
     problem = failure(data[: data.index(b"IDAT") + 40])
     assert (problem.width, problem.height, problem.format) == (64, 48, "png")
+
+
+def test_panic_of_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no `Exception`, as panics of libraries in Rust are, is one image's failure, too."""
+
+    class Panic(BaseException):
+        pass
+
+    def panic(*_: object, **__: object) -> None:
+        raise Panic("index out of bounds")
+
+    monkeypatch.setattr(Image.Image, "resize", panic)
+    with pytest.raises(ImageFailure) as caught:
+        decode(encode(PICTURE, "png"), SIZE)
+    assert caught.value.category == "corrupt"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, Interrupted(15)])
+def test_stop_from_outside(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException | type[BaseException]
+) -> None:
+    """What stops the process from outside while it decodes is no image's failure."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image.Image, "resize", stop)
+    with pytest.raises(error if isinstance(error, type) else Interrupted):
+        decode(encode(PICTURE, "png"), SIZE)
 
 
 def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:

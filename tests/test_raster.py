@@ -174,6 +174,24 @@ def test_tiff_of_16_bits(bits: int) -> None:
     assert np.array_equal(as_tiff.pixels, as_png.pixels)
 
 
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16, 24, 32])
+def test_deep_values_keep_their_upper_bits(bits: int, photometric: int) -> None:
+    """Deep values become exactly what their 8-bit export is, also where 0 is white."""
+    grey = np.tile(np.arange(256, dtype=np.uint32), (256, 1))
+    values = grey << (bits - 8)
+    values = values if photometric else (1 << bits) - 1 - values
+    kind = "<u2" if bits <= 16 else "<u4"
+    decoded = decode(tiff(page(values.astype(kind), photometric=photometric)), 256)
+    assert np.array_equal(decoded.pixels, grey)
+
+
+def test_bigtiff_in_big_endian() -> None:
+    """A BigTIFF file in the byte order that Pillow cannot read is not called damaged."""
+    head = struct.pack(">2sHHHQ", b"MM", 43, 8, 0, 16)
+    assert problem(head + bytes(200)).category == "unsupported"
+
+
 def test_12_bits_packed() -> None:
     """Twelve bits that share bytes are read."""
     values = GREY.astype(np.uint16) << 4
@@ -220,6 +238,13 @@ def test_one_value_throughout(value: float) -> None:
     """A page of one value, even of none, is blank and no error."""
     data = tiff(page(np.full((48, 64), value, dtype=np.float32)))
     assert decode(data, SIZE).flags == ("blank",)
+
+
+@pytest.mark.filterwarnings("error")
+def test_signalling_values() -> None:
+    """Damaged floats that signal as they are read bring no warning into the log."""
+    values = np.full((48, 64), 0x7FA00001, dtype=np.uint32).view(np.float32)
+    assert decode(tiff(page(values)), SIZE).flags == ("blank",)
 
 
 @pytest.mark.parametrize(("brightest", "is_read"), [(65535, True), (4095, False), (255, False)])

@@ -124,7 +124,9 @@ def test_nothing_changed(filled: Desk) -> None:
 
 def test_hidden_rows_are_known_again(filled: Desk) -> None:
     """With hidden paths, too, a second run scores what is changed and nothing else."""
-    hiding = {"id_key": b"sixteen bytes or more", "hide_paths": True}
+    key = filled.folder / "key"
+    key.write_text("sixteen bytes or more")
+    hiding = {"id_key": key, "hide_paths": True}
     filled.scan(**hiding)
     filled.bucket.put("archive/NORMAL/plain.jpeg", encode(picture(mean=20, width=50), "jpeg"))
     summary = filled.scan(**hiding)

@@ -1,0 +1,68 @@
+"""From a result on disk to its report on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from batchscan.bundle import Bundle, load_bundle
+from batchscan.errors import UsageError
+from batchscan.location import Location
+from batchscan.report.build import build_document
+from batchscan.report.report_files import Written, check_report_place, write_report
+from batchscan.report.rows import Rows
+
+
+def make_report(
+    results: Location,
+    out: Location,
+    *,
+    labels: Location | None = None,
+    by: Sequence[str] = (),
+    archive: Location | None = None,
+    model: Path | None = None,
+    prevalence: float | None = None,
+    worklist: Location | None = None,
+    id_key: bytes | None = None,
+) -> Written:
+    """Write the report of a result to `out`, its numbers beside it, and a worklist if one is asked.
+
+    `archive` holds the images; without it none is shown. `model` is the bundle that made the
+    scores; without it, the one in the package, if that made them. `prevalence` lies between 0 and
+    1. Raises an error of `batchscan.errors`, and then writes nothing of the report.
+    """
+    from batchscan.report.reading import read_rows
+
+    others = [each for each in (results, labels, worklist) if each is not None]
+    check_report_place(out, "--out", *others)
+    rows = read_rows(results, labels=labels, by=by)
+    document = build_document(
+        rows,
+        bundle=bundle_of(rows, model),
+        prevalence=prevalence,
+        archive=archive,
+        id_key=id_key,
+    )
+    if worklist is not None:
+        from batchscan.report.worklist import write_worklist
+
+        write_worklist(rows, worklist)
+    return write_report(document, out)
+
+
+def bundle_of(rows: Rows, model: Path | None) -> Bundle | None:
+    """Return the bundle that made a result's scores; None where it is not at hand.
+
+    Raises `UsageError` where `model` is another one, and `BundleError` as `load_bundle` does.
+    """
+    bundle = load_bundle(model)
+    record = rows.footer.get("model")
+    expected = str(record.get("digest")) if isinstance(record, dict) else ""
+    if bundle.digest == expected:
+        return bundle
+    if model is None:
+        return None
+    raise UsageError(
+        f"--model {model}: expected the model that made {rows.result} ({expected[:16]}...), found "
+        f"another ({bundle.digest[:16]}...); give that one, or leave --model out"
+    )

@@ -1,0 +1,63 @@
+"""Workers as the driver sees them: what each has in its hands, and since when."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from .attempts import Attempt
+
+_STRAGGLING_SECONDS = 5.0  # A shard in work for less is never given to a second worker.
+_STRAGGLING_TIMES = 2.0  # So many times as long as its images usually take, and it is.
+
+
+@dataclass(eq=False)
+class Hand:
+    """One worker, as the driver sees it."""
+
+    actor: Any
+    node: str
+    needs: str
+    starting: Any
+    ready: bool = False
+    queue: deque[tuple[Any, Attempt]] = field(default_factory=deque)
+    since: float = 0.0  # When the first shard of the queue was begun.
+
+    def give(self, attempt: Attempt) -> None:
+        """Put a shard into the worker's queue."""
+        if not self.queue:
+            self.since = time.monotonic()
+        self.queue.append((self.actor.run.remote(attempt.shard), attempt))
+
+    def take(self, reference: Any) -> tuple[Attempt, float]:
+        """Take a finished shard out of the queue; returns also for how long it was in work."""
+        now = time.monotonic()
+        (attempt,) = (entry[1] for entry in self.queue if entry[0] == reference)
+        self.queue = deque(entry for entry in self.queue if entry[0] != reference)
+        seconds, self.since = now - self.since, now
+        return attempt, seconds
+
+    def has_suspect(self) -> bool:
+        """Say whether it works on a shard that another worker died of."""
+        return any(attempt.suspect for _, attempt in self.queue)
+
+
+class Pace:
+    """How long images take: the mean of all shards so far."""
+
+    def __init__(self) -> None:
+        self._images = 0
+        self._seconds = 0.0
+
+    def add(self, images: int, seconds: float) -> None:
+        """Take note of a finished shard."""
+        self._images += images
+        self._seconds += seconds
+
+    def is_late(self, attempt: Attempt, since: float) -> bool:
+        """Say whether a shard has been in work for unusually long."""
+        usual = self._seconds / max(self._images, 1) * len(attempt.shard.images)
+        limit = max(_STRAGGLING_SECONDS, _STRAGGLING_TIMES * usual)
+        return time.monotonic() - since > limit
