@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from batchscan.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from batchscan.summary import ScanSummary
+    from batchscan.run.summary import ScanSummary
 
 __all__ = ["__version__", "scan"]
 
@@ -39,8 +39,8 @@ def scan(
     in the summary, whose `too_many_failures` says whether `max_failures` was exceeded.
     """
     from batchscan.config import FailureLimit, ScanConfig
-    from batchscan.location import location
-    from batchscan.progress import open_progress
+    from batchscan.storage.location import location
+    from batchscan.terminal.progress import open_progress
 
     for name in ("model", "id_key"):
         if options.get(name) is not None:

@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from batchscan import claim_training, folds_job, scan_job
-from batchscan.audit_commands import compare, verify
+from batchscan.commands.audit import compare, verify
+from batchscan.commands.job import job_group
+from batchscan.commands.parameters import EXIT_CODES
+from batchscan.commands.parameters import FOLDER as _FOLDER
+from batchscan.commands.parameters import LOCATION as _LOCATION
+from batchscan.commands.report import report
 from batchscan.errors import BatchscanError, FiguresDoNotHold, Interrupted, TooManyFailures
-from batchscan.job_command import job_group
-from batchscan.location import Location
-from batchscan.parameters import EXIT_CODES
-from batchscan.parameters import FOLDER as _FOLDER
-from batchscan.parameters import LOCATION as _LOCATION
-from batchscan.report_command import report
 from batchscan.rules import DEFAULT_RULES
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
-from batchscan.text import one_line
+from batchscan.storage.location import Location
+from batchscan.terminal.text import one_line
 from batchscan.version import VERSION
 
 if TYPE_CHECKING:
-    from batchscan.summary import ScanSummary
+    from batchscan.run.summary import ScanSummary
 
 _HIDE_PATHS = "--hide-paths"
 
@@ -141,11 +141,11 @@ def run(
       batchscan run /archive --out results.parquet --address auto
       batchscan run s3://bucket/xrays --out s3://bucket/results.parquet
     """
+    from batchscan.commands.report import check_report_of_run, report_of_run
     from batchscan.config import FailureLimit, ScanConfig
-    from batchscan.progress import open_progress
-    from batchscan.report_command import check_report_of_run, report_of_run
-    from batchscan.run_log import RunLog
-    from batchscan.summary_text import render_summary
+    from batchscan.run.log import RunLog
+    from batchscan.terminal.progress import open_progress
+    from batchscan.terminal.summary_text import render_summary
 
     as_json = log_format == "json"
     log = RunLog(options["out"], fresh=options["fresh"], as_json=as_json, summary_file=summary)
@@ -186,7 +186,7 @@ def status(results: Location, as_json: bool, **_verbose: bool) -> None:
       batchscan status results.parquet
       batchscan status results.parquet --json
     """
-    from batchscan.status import read_status, render_status
+    from batchscan.run.status import read_status, render_status
 
     found = read_status(results)
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else render_status(found))
@@ -209,8 +209,8 @@ def metrics(
       batchscan metrics results.parquet
       batchscan metrics results.parquet --labels truth.csv
     """
-    from batchscan.audit import measure_result
-    from batchscan.metrics_table import render_metrics
+    from batchscan.metrics.result import measure_result
+    from batchscan.metrics.table import render_metrics
 
     report, path = measure_result(results, labels, id_key)
     click.echo(render_metrics(report))
@@ -294,8 +294,8 @@ def show(folder: Path | None, as_json: bool, **_verbose: bool) -> None:
       batchscan model show model/ | less
       batchscan model show model/ --json > card.json
     """
-    from batchscan.bundle import load_bundle
-    from batchscan.model_card import render_card
+    from batchscan.model.bundle import load_bundle
+    from batchscan.model.card_text import render_card
 
     bundle = load_bundle(folder)
     click.echo(json.dumps(bundle.card, indent=2) if as_json else render_card(bundle))
@@ -318,9 +318,9 @@ def check(folder: Path | None, dataset: Path, verbose: bool) -> None:
       batchscan model check model/ --on /data/labelled
       batchscan model check model/ --on /data/labelled --verbose
     """
-    from batchscan.model_check import check_model
-    from batchscan.model_check_table import lower_figures, render_check
-    from batchscan.progress import open_progress
+    from batchscan.model.check import check_model
+    from batchscan.model.check_table import lower_figures, render_check
+    from batchscan.terminal.progress import open_progress
 
     found = check_model(folder, dataset, open_progress())
     click.echo(render_check(found, all_failed=verbose))
@@ -344,8 +344,8 @@ def demo(out: Path, images: int, verbose: bool) -> None:
     """
     from batchscan.config import ScanConfig
     from batchscan.phantom import draw_archive
-    from batchscan.progress import open_progress
-    from batchscan.summary_text import render_summary
+    from batchscan.terminal.progress import open_progress
+    from batchscan.terminal.summary_text import render_summary
 
     archive = out / "archive"
     if not archive.exists():

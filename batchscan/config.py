@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from batchscan.archive import Selection, check_archive, display_path
+from batchscan.archive.listing import Selection, check_archive, display_path
 from batchscan.errors import UsageError
-from batchscan.location import Location, Uri
-from batchscan.model import RUNTIMES
-from batchscan.pseudonym import path_column, read_key
+from batchscan.model.scorer import RUNTIMES
+from batchscan.privacy.pseudonym import path_column, read_key
 from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.storage.location import Location, Uri
 
 DEFAULT_SHARD_SIZE = 256
 _DAY = 86_400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from batchscan.container_limits import DEFAULT_CONTAINER_LIMITS, ContainerLimits
+from batchscan.container.limits import DEFAULT_CONTAINER_LIMITS, ContainerLimits
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Rules:
     `max_pixels` are not decoded: the default is ten times the largest detector in use. One that
     takes longer than `decode_seconds` to read and decode is given up. `score_all` scores what would
     be skipped, where it can be. `id_key` is a secret, and makes `patient_id_hmac`; None leaves
-    that empty. `hide_paths` has paths replaced by pseudonyms, too (`batchscan.pseudonym`).
+    that empty. `hide_paths` has paths replaced by pseudonyms, too (`batchscan.privacy.pseudonym`).
     `containers` limits what is read of zip and tar files.
     """
 

@@ -157,8 +157,9 @@ def _with_scores(schema: pa.Schema, classes: Sequence[str]) -> pa.Schema:
 class ScoreRow:
     """One image's row of a part. `modified` is in microseconds since 1970, UTC.
 
-    `phash` is the perceptual hash (`batchscan.perceptual_hash`) as text, `ood_score` how unlike the
-    training images the image is (`batchscan.reference`). Every scored row has a hash.
+    `phash` is the perceptual hash (`batchscan.image.perceptual_hash`) as text, `ood_score` how
+    unlike the training images the image is (`batchscan.model.reference`). Every scored row has a
+    hash.
 
     `score` is one number for a model with two classes, else one for each class, in their order.
     """

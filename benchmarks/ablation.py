@@ -30,8 +30,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.model import Scorer, open_scorer
-from batchscan.statistics import roc_auc
+from batchscan.metrics.statistics import roc_auc
+from batchscan.model.scorer import Scorer, open_scorer
 from training.crossvalidation import score
 from training.dataset import find_dataset
 from training.device import Device, open_device

@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchscan.comparison import compare_results
-from batchscan.digest import RowsDigest, sealed
-from batchscan.report.text import render_text
+from batchscan.compare.comparison import compare_results
+from batchscan.report.page.text import render_text
+from batchscan.run.digest import RowsDigest, sealed
 from batchscan.schema import DICTIONARY_COLUMNS, RESULT_SCHEMA
-from batchscan.verification_sample import read_rows, survey
+from batchscan.verify.sample import read_rows, survey
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 _BATCH = 1 << 16

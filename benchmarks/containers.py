@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import batchscan
-from batchscan.archive import ListingNotes, list_images, read_image
-from batchscan.container import close_containers, in_reading_order
+from batchscan.archive.listing import ListingNotes, list_images, read_image
+from batchscan.container.reading import close_containers, in_reading_order
 from batchscan.rules import DEFAULT_RULES
 
 

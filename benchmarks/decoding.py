@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from batchscan.image import decode
+from batchscan.image.decode import decode
 from batchscan.phantom import draw_phantom
 from batchscan.rules import Rules
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from batchscan.image import decode
+from batchscan.image.decode import decode
 from batchscan.phantom import draw_phantom
 
 Encode = Callable[[Image.Image], bytes]

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from batchscan.errors import NotScored
-from batchscan.image import decode
+from batchscan.image.decode import decode
 from batchscan.phantom import draw_phantom
 from batchscan.rules import Rules
 from tests.fuzzing import encodings

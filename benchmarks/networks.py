@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import click
 import numpy as np
 
-from batchscan.model import BATCH, Scorer, open_scorer
+from batchscan.model.scorer import BATCH, Scorer, open_scorer
 from training import network
 from training.device import open_device
 

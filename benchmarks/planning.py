@@ -19,9 +19,8 @@ from unittest import mock
 
 import pyarrow as pa
 
-from batchscan.archive import FileState, ListingNotes
-from batchscan.plan import FinishedRows, PlanCounts, plan_shards
-from batchscan.results import (
+from batchscan.archive.listing import FileState, ListingNotes
+from batchscan.results.result import (
     part_name,
     part_sources,
     result_sources,
@@ -29,6 +28,7 @@ from batchscan.results import (
     write_part,
     write_result,
 )
+from batchscan.run.plan import FinishedRows, PlanCounts, plan_shards
 from batchscan.schema import SCORE_SCHEMA, SCORED, ScoreRow, score_table
 
 STATE = FileState(220_000, 1_700_000_000_000_000)
@@ -112,7 +112,7 @@ def _plan_again(files: int, out: Path) -> None:
     def keep(table: pa.Table) -> None:
         kept.append(table.num_rows)
 
-    with mock.patch("batchscan.plan.file_state", new=_unchanged):
+    with mock.patch("batchscan.run.plan.file_state", new=_unchanged):
         finished = FinishedRows(sweep(result_sources(out)), keep, ListingNotes(), counts)
         shards = list(plan_shards(_names(files), finished, counts, root="", shard_size=256))
     assert not shards

@@ -20,17 +20,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from batchscan.audit import measure_result
-from batchscan.perceptual_hash import hashes_as_text
-from batchscan.reference import Reference
+from batchscan.image.perceptual_hash import hashes_as_text
+from batchscan.metrics.result import measure_result
+from batchscan.model.reference import Reference
 from batchscan.report.document import Section
-from batchscan.report.drift import drift_section
 from batchscan.report.flow import flow_section
-from batchscan.report.reading import read_rows
-from batchscan.report.rows import Rows
-from batchscan.report.score_distribution import scores_section
-from batchscan.report.trust import trust_section
-from batchscan.results import Counts, write_result
+from batchscan.report.input.reading import read_rows
+from batchscan.report.input.rows import Rows
+from batchscan.report.scores.drift import drift_section
+from batchscan.report.scores.score_distribution import scores_section
+from batchscan.report.trust.trust import trust_section
+from batchscan.results.result import Counts, write_result
 from batchscan.schema import RESULT_SCHEMA
 from benchmarks.memory import peak_memory
 

@@ -21,11 +21,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from batchscan import shard
-from batchscan.archive import ListingNotes, list_images
-from batchscan.bundle import load_bundle
-from batchscan.model import Scorer, open_scorer
-from batchscan.reference import Reference, load_reference
+from batchscan.archive.listing import ListingNotes, list_images
+from batchscan.model.bundle import load_bundle
+from batchscan.model.reference import Reference, load_reference
+from batchscan.model.scorer import Scorer, open_scorer
+from batchscan.run import shard
 
 SHARD = 256
 

@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from batchscan.archive import ListingNotes, list_images, read_image
-from batchscan.bundle import load_bundle
-from batchscan.image import decode
-from batchscan.model import open_scorer
-from batchscan.observer import Progress, ShardReport
+from batchscan.archive.listing import ListingNotes, list_images, read_image
+from batchscan.image.decode import decode
+from batchscan.model.bundle import load_bundle
+from batchscan.model.scorer import open_scorer
 from batchscan.phantom import draw_archive
+from batchscan.run.observer import Progress, ShardReport
 
 PROCESSES = len(os.sched_getaffinity(0))
 CHUNK = 256

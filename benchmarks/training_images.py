@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from batchscan.bundle import load_bundle
-from batchscan.image import decode
-from batchscan.model import Scorer, open_scorer
-from batchscan.perceptual_hash import perceptual_hashes
-from batchscan.reference import Reference, load_reference
+from batchscan.image.decode import decode
+from batchscan.image.perceptual_hash import perceptual_hashes
+from batchscan.model.bundle import load_bundle
+from batchscan.model.reference import Reference, load_reference
+from batchscan.model.scorer import Scorer, open_scorer
 
 Squares = NDArray[np.uint8]
 LANCZOS, BILINEAR = Image.Resampling.LANCZOS, Image.Resampling.BILINEAR

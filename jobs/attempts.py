@@ -1,7 +1,8 @@
 """What is still to be given to workers, and what becomes of a shard whose worker died.
 
-A worker notes which images it has in work (`batchscan.desk`). So a death says whom to suspect: each
-suspect is tried once more, alone; the images before and behind are given out again as two shards.
+A worker notes which images it has in work (`batchscan.run.desk`). So a death says whom to
+suspect: each suspect is tried once more, alone; the images before and behind are given out again as
+two shards.
 No image that is sound is read more than twice because of one that kills or hangs.
 """
 
@@ -12,13 +13,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from batchscan.archive import file_state
-from batchscan.desk import LastWords, last_words
+from batchscan.archive.listing import file_state
 from batchscan.errors import ImageFailure
-from batchscan.observer import Observer, ShardReport
+from batchscan.run.desk import LastWords, last_words
+from batchscan.run.observer import Observer, ShardReport
+from batchscan.run.shard import Shard, row_without_score
+from batchscan.run.worker import Job, commit_part, note_file
 from batchscan.schema import score_table
-from batchscan.shard import Shard, row_without_score
-from batchscan.worker import Job, commit_part, note_file
 
 _ATTEMPTS = 2  # Deaths of a worker under a shard before the shard is halved, or its image given up.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from batchscan.shard import Shard
+from batchscan.run.shard import Shard
 
 from .attempts import Attempt
 

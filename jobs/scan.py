@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, WorkerError
-from batchscan.observer import Observer, Progress, ShardReport
-from batchscan.pipeline import run_scan
-from batchscan.plan import taper
-from batchscan.shard import Shard
-from batchscan.summary import ScanSummary
-from batchscan.worker import Job, ShardWorker, committed, score_here
+from batchscan.run.observer import Observer, Progress, ShardReport
+from batchscan.run.pipeline import run_scan
+from batchscan.run.plan import taper
+from batchscan.run.shard import Shard
+from batchscan.run.summary import ScanSummary
+from batchscan.run.worker import Job, ShardWorker, committed, score_here
 
 from .attempts import Attempt, Attempts
 from .copies import Copies
@@ -37,7 +37,7 @@ _FAREWELL_SECONDS = 10.0
 
 
 def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
-    """Run a scan as `config` says; see `batchscan.pipeline.run_scan`."""
+    """Run a scan as `config` says; see `batchscan.run.pipeline.run_scan`."""
     dispatch = score_here if config.workers == 0 else partial(_score_on_ray, config)
     with same_environment():
         return run_scan(config, dispatch, progress)

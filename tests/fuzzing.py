@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from batchscan.image.signature import SNIFF_BYTES, sniff
 from batchscan.phantom import draw_phantom
 from batchscan.rules import Rules
+from batchscan.run.shard import load_sample
 from batchscan.schema import FAILED, FAILURES, FLAGS, SCORED, SKIPPED, SKIPS, score_table
-from batchscan.shard import load_sample
-from batchscan.signature import SNIFF_BYTES, sniff
 
 SIZE = 144
 RULES = Rules(max_pixels=20_000_000)

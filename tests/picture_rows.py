@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchscan.report.rows import Rows
-from batchscan.results import classes_of, read_footer
+from batchscan.report.input.rows import Rows
+from batchscan.results.result import classes_of, read_footer
 
 TEXTS = ("status", "failure", "skip", "prediction", "label")
 

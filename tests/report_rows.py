@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
-from batchscan.location import location
-from batchscan.report.rows import Rows
+from batchscan.report.input.rows import Rows
 from batchscan.schema import score_columns
+from batchscan.storage.location import location
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 

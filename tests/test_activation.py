@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tiny_bundle import write_tiny_bundle, write_tiny_class_bundle
 
-from batchscan.activation import Explained, open_explainer
-from batchscan.bundle import Bundle, load_bundle, write_bundle
 from batchscan.errors import BundleError
-from batchscan.image import PREPROCESSING
-from batchscan.model import open_scorer
+from batchscan.image.decode import PREPROCESSING
+from batchscan.model.activation import Explained, open_explainer
+from batchscan.model.bundle import Bundle, load_bundle, write_bundle
+from batchscan.model.scorer import open_scorer
 from batchscan.phantom import draw_phantom
 
 

@@ -15,8 +15,8 @@ from conftest import FAILED, OTHER, SCORED, encode, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscan import archive as archive_module
-from batchscan.archive import (
+from batchscan.archive import listing as archive_module
+from batchscan.archive.listing import (
     FileState,
     ListingNotes,
     Selection,

@@ -1,4 +1,4 @@
-"""batchscan.bundle and batchscan.card: what is loaded is what was written, or an error."""
+"""batchscan.model.bundle and .card: what is loaded is what was written, or an error."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import tiny_onnx, write_tiny_bundle, write_tiny_class_bundle
 
-from batchscan.bundle import Bundle, load_bundle, refuse_unless_replaceable, write_bundle
 from batchscan.errors import BundleError
-from batchscan.image import PREPROCESSING
-from batchscan.model import open_scorer
+from batchscan.image.decode import PREPROCESSING
+from batchscan.model.bundle import Bundle, load_bundle, refuse_unless_replaceable, write_bundle
+from batchscan.model.scorer import open_scorer
 
 
 @pytest.fixture

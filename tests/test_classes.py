@@ -23,13 +23,13 @@ from tiny_bundle import (
 )
 
 import batchscan
-from batchscan.bundle import load_bundle, write_bundle
 from batchscan.errors import BundleError, LabelError, UsageError
-from batchscan.image import PREPROCESSING, decode
-from batchscan.model import open_scorer
+from batchscan.image.decode import PREPROCESSING, decode
+from batchscan.model.bundle import load_bundle, write_bundle
+from batchscan.model.scorer import open_scorer
+from batchscan.run.summary import ScanSummary
+from batchscan.run.worker import ShardWorker
 from batchscan.schema import RESULT_SCHEMA
-from batchscan.summary import ScanSummary
-from batchscan.worker import ShardWorker
 
 SCORES = [f"score_{name}" for name in CLASSES]
 

@@ -32,7 +32,7 @@ from commands import (
 )
 
 import batchscan
-from batchscan.worker import _GPU_FILES
+from batchscan.run.worker import _GPU_FILES
 
 FREE = [f"NORMAL/a{number:02d}.jpeg" for number in range(6)]
 GATED = [f"PNEUMONIA/gated{number:02d}.png" for number in range(8)]

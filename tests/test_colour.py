@@ -7,9 +7,9 @@ import pytest
 from conftest import encode, picture
 from PIL import Image, ImageDraw, ImageOps
 
-from batchscan.colour import is_colour
 from batchscan.errors import ImageSkip
-from batchscan.image import decode
+from batchscan.image.colour import is_colour
+from batchscan.image.decode import decode
 from batchscan.phantom import draw_phantom
 from batchscan.rules import Rules
 

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from tiny_bundle import write_tiny_bundle
 
 import batchscan
-from batchscan.comparison import compare_results
+from batchscan.compare.comparison import compare_results
+from batchscan.compare.pairing import MOST_CHANGED, pair
+from batchscan.compare.side_by_side import read_side
 from batchscan.errors import LabelError, UsageError
-from batchscan.paired import paired_areas, paired_proportions
-from batchscan.pairing import MOST_CHANGED, pair
+from batchscan.metrics.paired import paired_areas, paired_proportions
 from batchscan.report.document import Document, Estimate, Table, Text
-from batchscan.report.text import render_text
+from batchscan.report.page.text import render_text
 from batchscan.schema import result_schema, score_columns
-from batchscan.side_by_side import read_side
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 
@@ -345,8 +345,8 @@ def test_names_cannot_talk_to_a_terminal(tmp_path: Path) -> None:
 
 def test_html_and_json(tmp_path: Path) -> None:
     """--out writes the same document as HTML, and beside it as JSON."""
-    pytest.importorskip("batchscan.report.html")
-    pytest.importorskip("batchscan.report.json_file")
+    pytest.importorskip("batchscan.report.page.html")
+    pytest.importorskip("batchscan.report.page.json_file")
     first, second = random_pair(tmp_path)
     done = run("compare", first, second, "--out", tmp_path / "comparison.html")
     assert done.returncode == 0, done.stderr

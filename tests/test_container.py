@@ -24,8 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import batchscan
-from batchscan import container_tar
-from batchscan.archive import (
+from batchscan.archive.listing import (
     ListingNotes,
     Selection,
     check_archive,
@@ -34,16 +33,17 @@ from batchscan.archive import (
     list_images,
     read_image,
 )
-from batchscan.container import close_containers, in_reading_order
-from batchscan.container_limits import ContainerLimits
-from batchscan.container_pace import inside_container, step, steps_of
+from batchscan.container import tar as container_tar
+from batchscan.container.limits import ContainerLimits
+from batchscan.container.member import UNSAFE, safe_name
+from batchscan.container.pace import inside_container, step, steps_of
+from batchscan.container.reading import close_containers, in_reading_order
 from batchscan.errors import ImageFailure, UsageError
-from batchscan.labels import label_of_folder
-from batchscan.member import UNSAFE, safe_name
+from batchscan.labels.lookup import label_of_folder
 from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.run.summary import ScanSummary
 from batchscan.schema import FAILURES
-from batchscan.summary import ScanSummary
-from batchscan.summary_text import render_summary
+from batchscan.terminal.summary_text import render_summary
 
 JPEG, PNG = encode(picture(8, 8), "jpeg"), encode(picture(9, 9), "png")
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -829,8 +829,8 @@ def test_interrupted_scan(desk: Desk) -> None:
             finished.append(shard)
             return original(self, shard)
 
-        original = batchscan.worker.ShardWorker.run
-        patch.setattr("batchscan.worker.ShardWorker.run", stop)
+        original = batchscan.run.worker.ShardWorker.run
+        patch.setattr("batchscan.run.worker.ShardWorker.run", stop)
         with pytest.raises(KeyboardInterrupt):
             desk.scan(shard_size=4)
     summary = desk.scan(shard_size=4)

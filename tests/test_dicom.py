@@ -20,12 +20,12 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
-from batchscan.dicom import read_dicom
+from batchscan.dicom.reader import read_dicom
 from batchscan.errors import ImageFailure, ImageSkip, NotScored
-from batchscan.image import decode
+from batchscan.image.decode import decode
+from batchscan.image.signature import EXTENSIONS, SNIFF_BYTES, kind_of_other, sniff
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FAILURES, SKIPS
-from batchscan.signature import EXTENSIONS, SNIFF_BYTES, kind_of_other, sniff
 
 # pytest shows warnings that the program itself keeps from the user.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -528,7 +528,7 @@ def test_only_dicom_imports_pydicom() -> None:
     code = (
         "import io, sys\n"
         "from PIL import Image\n"
-        "from batchscan.image import decode\n"
+        "from batchscan.image.decode import decode\n"
         "import batchscan.cli\n"
         "file = io.BytesIO()\n"
         "Image.new('L', (40, 40)).save(file, 'jpeg')\n"

@@ -17,11 +17,11 @@ from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
 import batchscan
-from batchscan.bundle import load_bundle
-from batchscan.dicom import read_dicom
+from batchscan.dicom.reader import read_dicom
 from batchscan.errors import NotScored
-from batchscan.image import decode
-from batchscan.model import open_scorer
+from batchscan.image.decode import decode
+from batchscan.model.bundle import load_bundle
+from batchscan.model.scorer import open_scorer
 from batchscan.rules import DEFAULT_RULES, Rules
 
 pytestmark = pytest.mark.filterwarnings("ignore")

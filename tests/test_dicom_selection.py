@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from batchscan.attributes import NO_ATTRIBUTES, Attributes
 from batchscan.errors import ImageSkip
-from batchscan.image import decode
+from batchscan.image.decode import decode
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FLAGS
 

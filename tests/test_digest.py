@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscan.digest import RowsDigest, record_digest, sealed
+from batchscan.run.digest import RowsDigest, record_digest, sealed
 
 ROWS = {
     "path": ["a.png", "b/ä.png", "c\n.png"],
@@ -50,7 +50,7 @@ def by_hand(name: str, present: bytes, lengths: Sequence[int], values: bytes) ->
 
 
 def test_a_digest_can_be_computed_by_hand() -> None:
-    """The docstring of `batchscan.digest` is all that is needed to compute the same digest."""
+    """The docstring of `batchscan.run.digest` is all that is needed to compute the same digest."""
     table = pa.table({"path": ["a", None, "äb"], "bytes": [5, -1, None]})
     columns = [
         by_hand("path", b"\1\0\1", [1, 3], "aäb".encode()),

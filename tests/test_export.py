@@ -15,11 +15,11 @@ import pytest
 from tiny_bundle import tiny_onnx
 from tiny_networks import TINY, TINY_FIVE_BLOCK
 
-from batchscan.bundle import load_bundle
-from batchscan.card import MODEL_FILES
 from batchscan.errors import BatchscanError, BundleError
-from batchscan.image import decode
-from batchscan.model import open_scorer
+from batchscan.image.decode import decode
+from batchscan.model.bundle import load_bundle
+from batchscan.model.card import MODEL_FILES
+from batchscan.model.scorer import open_scorer
 from batchscan.phantom import draw_phantom
 from training.device import open_device
 from training.network import COMPACT, FIVE_BLOCK, Architecture, build

@@ -31,14 +31,14 @@ from hypothesis import strategies as st
 from tiny_bundle import tiny_onnx, write_tiny_bundle
 
 import batchscan
-from batchscan.bundle import write_bundle
 from batchscan.config import ScanConfig
 from batchscan.errors import NoImagesFound, UsageError, WorkerError
-from batchscan.image import PREPROCESSING
-from batchscan.observer import Observer, ShardReport
-from batchscan.pipeline import run_scan
-from batchscan.shard import Shard
-from batchscan.worker import Job, ShardWorker
+from batchscan.image.decode import PREPROCESSING
+from batchscan.model.bundle import write_bundle
+from batchscan.run.observer import Observer, ShardReport
+from batchscan.run.pipeline import run_scan
+from batchscan.run.shard import Shard
+from batchscan.run.worker import Job, ShardWorker
 
 FREE = [f"NORMAL/a{number:02d}.jpeg" for number in range(8)]
 GATED = [f"PNEUMONIA/gated{number:02d}.jpeg" for number in range(6)]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from batchscan.flags import flags_of
-from batchscan.image import decode
+from batchscan.image.decode import decode
+from batchscan.image.flags import flags_of
 from batchscan.phantom import draw_phantom
 from batchscan.schema import FLAGS
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from batchscan.report.heat_map import heat_map
+from batchscan.report.sheets.heat_map import heat_map
 
 GREY = np.asarray(picture(90, 60))
 

@@ -21,10 +21,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from batchscan.errors import ImageFailure, ImageSkip, Interrupted, NotScored
-from batchscan.image import DecodedImage, decode
+from batchscan.image.decode import DecodedImage, decode
+from batchscan.image.signature import EXTENSIONS, FORMATS, SNIFF_BYTES, sniff
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.schema import FAILURES, SKIPS
-from batchscan.signature import EXTENSIONS, FORMATS, SNIFF_BYTES, sniff
 
 # pytest shows warnings that the program itself keeps from the user.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
@@ -250,7 +250,10 @@ def test_damaged_exif_is_no_news_to_the_user(tmp_path: Path) -> None:
     """Decoding writes nothing on standard error: what matters is in the row."""
     file = tmp_path / "x.jpeg"
     file.write_bytes(encode(PICTURE, "jpeg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"))
-    code = "import sys, batchscan.image; batchscan.image.decode(open(sys.argv[1], 'rb').read(), 9)"
+    code = (
+        "import sys; from batchscan.image.decode import decode; "
+        "decode(open(sys.argv[1], 'rb').read(), 9)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, file], capture_output=True, text=True, check=True
     )

@@ -16,8 +16,8 @@ from commands import COMMAND, PATIENCE, environment, rows, run, without_modules,
 from tiny_bundle import tiny_onnx
 
 import batchscan
-from batchscan.bundle import write_bundle
-from batchscan.image import PREPROCESSING
+from batchscan.image.decode import PREPROCESSING
+from batchscan.model.bundle import write_bundle
 
 ROOT = Path(batchscan.__file__).parents[1]
 PACKAGES = ("batchscan", "jobs", "training")
@@ -313,12 +313,12 @@ def test_errors_and_schema_are_the_ground() -> None:
     ("module", "places"),
     [
         ("ray", {"jobs/"}),
-        ("onnxruntime", {"batchscan/model.py", "batchscan/activation.py"}),
-        ("tensorflow", {"batchscan/model.py", "training/"}),
-        ("keras", {"batchscan/model.py", "training/"}),
+        ("onnxruntime", {"batchscan/model/scorer.py", "batchscan/model/activation.py"}),
+        ("tensorflow", {"batchscan/model/scorer.py", "training/"}),
+        ("keras", {"batchscan/model/scorer.py", "training/"}),
         ("onnx", {"training/export.py"}),
         ("matplotlib", {"training/pictures.py"}),
-        ("jinja2", {"batchscan/report/html.py", "jobs/definition.py"}),
+        ("jinja2", {"batchscan/report/page/html.py", "jobs/definition.py"}),
     ],
 )
 def test_heavy_packages_have_one_home(module: str, places: set[str]) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscan.errors import LabelError
-from batchscan.label_file import read_labels
-from batchscan.labels import LabelLookup, LabelTable, folder_labels, label_of_folder
+from batchscan.labels.file import read_labels
+from batchscan.labels.lookup import LabelLookup, LabelTable, folder_labels, label_of_folder
 from batchscan.schema import RESULT_SCHEMA
 
 CLASSES = ("NORMAL", "PNEUMONIA")

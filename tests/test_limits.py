@@ -11,10 +11,10 @@ from conftest import encode, picture
 from PIL import Image
 
 import batchscan
-from batchscan.results import read_footer
+from batchscan.results.result import read_footer
 from batchscan.rules import DEFAULT_RULES
-from batchscan.summary import ScanSummary
-from batchscan.workspace import Identity, Workspace
+from batchscan.run.summary import ScanSummary
+from batchscan.run.workspace import Identity, Workspace
 
 IDENTITY = Identity("/archive", "d" * 64, "recipe/1")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscan.errors import UsageError
-from batchscan.location import Uri, is_uri, location, shown
+from batchscan.storage.location import Uri, is_uri, location, shown
 
 SECRET = "wJalrXUtnFEMI/K7MDENG"
 PARTS = st.text(

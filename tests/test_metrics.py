@@ -20,10 +20,10 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from batchscan.errors import BatchscanError, LabelError, UsageError
-from batchscan.figures import AGAINST_THE_REST, class_figures
-from batchscan.label_file import read_labels
-from batchscan.labels import LabelTable
-from batchscan.metrics import (
+from batchscan.labels.file import read_labels
+from batchscan.labels.lookup import LabelTable
+from batchscan.metrics.figures import AGAINST_THE_REST, class_figures
+from batchscan.metrics.measure import (
     METRICS_SCHEMA,
     Metric,
     MetricsReport,
@@ -33,16 +33,16 @@ from batchscan.metrics import (
     metrics_from_result,
     write_metrics,
 )
-from batchscan.metrics_table import render_metrics
-from batchscan.outcomes import ClassOutcomes, Outcomes, likeliest, predicted_positive
-from batchscan.schema import RESULT_SCHEMA
-from batchscan.statistics import (
+from batchscan.metrics.outcomes import ClassOutcomes, Outcomes, likeliest, predicted_positive
+from batchscan.metrics.statistics import (
     delong_interval,
     f1_interval,
     mean_interval,
     roc_auc,
     wilson_interval,
 )
+from batchscan.metrics.table import render_metrics
+from batchscan.schema import RESULT_SCHEMA
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 

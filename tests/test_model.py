@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_bundle import tiny_class_onnx, tiny_onnx
 
-from batchscan.bundle import load_bundle
 from batchscan.errors import BundleError, UsageError, WorkerError
-from batchscan.image import decode
-from batchscan.model import BATCH, Scorer, open_scorer
+from batchscan.image.decode import decode
+from batchscan.model.bundle import load_bundle
+from batchscan.model.scorer import BATCH, Scorer, open_scorer
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,8 @@ def test_gpu_that_cannot_be_used() -> None:
 def test_onnx_needs_no_tensorflow() -> None:
     """Scoring with ONNX Runtime never imports TensorFlow, nor Ray."""
     code = (
-        "import sys, batchscan.model as m, batchscan.bundle as b; bundle = b.load_bundle();"
+        "import sys, batchscan.model.scorer as m, batchscan.model.bundle as b;"
+        "bundle = b.load_bundle();"
         "m.open_scorer('onnx', bundle.model_bytes('onnx'), input_size=bundle.input_size);"
         "sys.exit(bool({'tensorflow', 'keras', 'ray'} & set(sys.modules)))"
     )

@@ -1,4 +1,4 @@
-"""batchscan.model_card and `batchscan model show`: a card as text, whatever is in it."""
+"""batchscan.model.card_text and `batchscan model show`: a card as text, whatever is in it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_bundle import tiny_onnx, write_tiny_bundle, write_tiny_class_bundle
 
-from batchscan.bundle import Bundle, load_bundle
-from batchscan.model_card import render_card
+from batchscan.model.bundle import Bundle, load_bundle
+from batchscan.model.card_text import render_card
 
 CARD: dict[str, Any] = {
     "format": "batchscan-bundle",

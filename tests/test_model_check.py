@@ -1,4 +1,4 @@
-"""batchscan.model_check and `batchscan model check`: a bundle measured again, beside its card."""
+"""batchscan.model.check and `batchscan model check`: a bundle measured again, beside its card."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from tiny_bundle import write_tiny_bundle, write_tiny_class_bundle
 from tiny_dataset import write_dataset
 
-from batchscan import model_check
-from batchscan.bundle import Bundle
 from batchscan.errors import NoImagesFound, TooManyFailures, UsageError
-from batchscan.figures import Metric, figures
-from batchscan.metrics import MetricsReport, metrics_from_result
-from batchscan.model_check import ModelCheck, check_model
-from batchscan.model_check_table import render_check
-from batchscan.outcomes import Outcomes, predicted_positive
-from batchscan.verdict import BETTER, HOLDS, LOWER, NOT_JUDGED, compare
+from batchscan.metrics.figures import Metric, figures
+from batchscan.metrics.measure import MetricsReport, metrics_from_result
+from batchscan.metrics.outcomes import Outcomes, predicted_positive
+from batchscan.model import check as model_check
+from batchscan.model.bundle import Bundle
+from batchscan.model.check import ModelCheck, check_model
+from batchscan.model.check_table import render_check
+from batchscan.model.verdict import BETTER, HOLDS, LOWER, NOT_JUDGED, compare
 from training.dataset import find_dataset
 from training.split import make_split
 

@@ -10,10 +10,16 @@ from commands import rows, run
 from conftest import encode, picture
 
 import batchscan
-from batchscan import archive as archive_module
-from batchscan.archive import ListingNotes, display_path, file_state, list_images, read_image
-from batchscan.summary_text import render_summary
-from batchscan.text import one_line
+from batchscan.archive import listing as archive_module
+from batchscan.archive.listing import (
+    ListingNotes,
+    display_path,
+    file_state,
+    list_images,
+    read_image,
+)
+from batchscan.terminal.summary_text import render_summary
+from batchscan.terminal.text import one_line
 
 IMAGE = encode(picture(), "jpeg")
 ODD = [

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from batchscan.paired import FEW, difference_interval, paired_areas, paired_proportions
+from batchscan.metrics.paired import FEW, difference_interval, paired_areas, paired_proportions
 
 # Albumin, total protein, K-G score and outcome of patients with ovarian cancer: the data of DeLong,
 # DeLong and Clarke-Pearson (1988) as printed in SAS/STAT User's Guide, "Comparing Receiver

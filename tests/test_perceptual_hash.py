@@ -1,4 +1,4 @@
-"""batchscan.perceptual_hash: near for one radiograph, far for two, exact everywhere."""
+"""batchscan.image.perceptual_hash: near for one radiograph, far for two, exact everywhere."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from batchscan.image import decode
-from batchscan.perceptual_hash import (
+from batchscan.image.decode import decode
+from batchscan.image.perceptual_hash import (
     NEAR,
     hashes_as_text,
     hashes_from_text,

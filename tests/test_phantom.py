@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batchscan.errors import ImageFailure
-from batchscan.image import decode
-from batchscan.labels import label_of_folder
+from batchscan.image.decode import decode
+from batchscan.labels.lookup import label_of_folder
 from batchscan.phantom import draw_archive, draw_phantom
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from picture_rows import made_up, made_up_of_three
 
-from batchscan.report.picture_choice import MOST_PICTURES, PER_SHEET, choose
-from batchscan.report.rows import Rows
+from batchscan.report.input.rows import Rows
+from batchscan.report.sheets.picture_choice import MOST_PICTURES, PER_SHEET, choose
 
 N, P = "NORMAL", "PNEUMONIA"
 

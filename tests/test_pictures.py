@@ -22,12 +22,12 @@ from s3_server import Bucket, s3_server
 from tiny_bundle import write_tiny_class_bundle
 
 import batchscan
-from batchscan.bundle import Bundle, load_bundle
-from batchscan.location import location
+from batchscan.model.bundle import Bundle, load_bundle
 from batchscan.phantom import draw_phantom
 from batchscan.report.document import Picture, Section, Sheet, Table, Text
-from batchscan.report.pictures import MOST_BYTES, pictures_section
-from batchscan.report.rows import Rows
+from batchscan.report.input.rows import Rows
+from batchscan.report.sheets.pictures import MOST_BYTES, pictures_section
+from batchscan.storage.location import location
 
 KEY = b"0123456789abcdef"
 
@@ -35,7 +35,7 @@ KEY = b"0123456789abcdef"
 @pytest.fixture(autouse=True)
 def reading(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module that reads results, or a stand-in until it is there."""
-    name = "batchscan.report.reading"
+    name = "batchscan.report.input.reading"
     if importlib.util.find_spec(name) is not None:
         return importlib.import_module(name)
     stand_in = ModuleType(name)

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscan import plan as plan_module
-from batchscan.archive import FileState, ListingNotes, display_path, list_images
-from batchscan.plan import FinishedRows, PlanCounts, plan_shards, taper
+from batchscan.archive.listing import FileState, ListingNotes, display_path, list_images
+from batchscan.run import plan as plan_module
+from batchscan.run.plan import FinishedRows, PlanCounts, plan_shards, taper
+from batchscan.run.shard import Shard
 from batchscan.schema import FAILURES, TRANSIENT, ScoreRow, score_table
-from batchscan.shard import Shard
 
 STATE = FileState(10, 1_700_000_000_000_000)
 

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscan import scan_job
-from batchscan.desk import Desk, LastWords, Work, last_words
-from batchscan.observer import Progress
 from batchscan.rules import Rules
+from batchscan.run.desk import Desk, LastWords, Work, last_words
+from batchscan.run.observer import Progress
+from batchscan.run.shard import Shard
+from batchscan.run.watchdog import Watchdog
+from batchscan.run.worker import Job, commit_part, note_file
 from batchscan.schema import ScoreRow, score_table
-from batchscan.shard import Shard
-from batchscan.watchdog import Watchdog
-from batchscan.worker import Job, commit_part, note_file
 
 SOUND = [f"m{number:02d}.jpeg" for number in range(12)]
 POISON = {

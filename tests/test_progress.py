@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from batchscan.observer import Progress, ShardReport, WorkerFacts
-from batchscan.progress import LINE_SECONDS, BarProgress, LineProgress, open_progress
+from batchscan.run.observer import Progress, ShardReport, WorkerFacts
+from batchscan.terminal.progress import LINE_SECONDS, BarProgress, LineProgress, open_progress
 
 
 class Clock:

@@ -12,11 +12,11 @@ import pytest
 from tiny_bundle import write_tiny_bundle
 
 import batchscan
-from batchscan import commit as commit_module
-from batchscan import preprocessing_digest as preprocessing_module
-from batchscan.commit import commit
-from batchscan.preprocessing_digest import preprocessing_digest
-from batchscan.results import read_footer
+from batchscan.image import preprocessing_digest as preprocessing_module
+from batchscan.image.preprocessing_digest import preprocessing_digest
+from batchscan.results.result import read_footer
+from batchscan.run import commit as commit_module
+from batchscan.run.commit import commit
 
 
 def test_the_record_of_a_result(tmp_path: Path, archive: Path) -> None:

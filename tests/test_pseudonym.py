@@ -21,14 +21,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import batchscan
-from batchscan import cli, pipeline
-from batchscan.archive import ListingNotes, display_path, list_images
+from batchscan import cli
+from batchscan.archive.listing import ListingNotes, display_path, list_images
 from batchscan.config import ScanConfig
 from batchscan.errors import LabelError, UsageError
-from batchscan.hidden_listing import HiddenListing, find_paths
-from batchscan.pseudonym import key_check, path_column, patient_hmac, read_key
+from batchscan.privacy.hidden_listing import HiddenListing, find_paths
+from batchscan.privacy.pseudonym import key_check, path_column, patient_hmac, read_key
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.summary_text import render_summary
+from batchscan.run import pipeline
+from batchscan.terminal.summary_text import render_summary
 
 KEY = b"Quixote's secret key, thirty bytes"
 RULES = Rules(id_key=KEY, hide_paths=True)

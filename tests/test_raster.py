@@ -21,10 +21,10 @@ from test_image import PICTURE, SIZE, STORED, chunk, difference, oriented, png, 
 from tiff_file import page, tiff
 
 from batchscan.errors import ImageFailure, ImageSkip, NotScored
-from batchscan.image import DecodedImage, decode
+from batchscan.image.decode import DecodedImage, decode
+from batchscan.image.signature import EXTENSIONS, FORMATS, SNIFF_BYTES, readable_formats, sniff
 from batchscan.rules import Rules
 from batchscan.schema import FAILURES, SKIPS
-from batchscan.signature import EXTENSIONS, FORMATS, SNIFF_BYTES, readable_formats, sniff
 
 # pytest shows warnings that the program itself keeps from the user.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
@@ -495,10 +495,10 @@ def test_damage_is_no_news_to_the_user(tmp_path: Path) -> None:
     fax[200:400] = b"\x5a" * 200
     (tmp_path / "fax").write_bytes(fax)
     code = """if True:
-        import sys, pathlib, batchscan.image, batchscan.errors
+        import sys, pathlib, batchscan.image.decode, batchscan.errors
         for file in pathlib.Path(sys.argv[1]).iterdir():
             try:
-                batchscan.image.decode(file.read_bytes(), 24)
+                batchscan.image.decode.decode(file.read_bytes(), 24)
             except batchscan.errors.NotScored:
                 pass
     """

@@ -1,4 +1,4 @@
-"""batchscan.reference: a bundle's numbers of its training images, and the distance from them."""
+"""batchscan.model.reference: a bundle's numbers of its training images, and distances to them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from tiny_bundle import write_tiny_bundle, write_tiny_class_bundle
 
-from batchscan.bundle import Bundle, load_bundle
 from batchscan.errors import BundleError
-from batchscan.reference import Reference, load_reference, reference_bytes
+from batchscan.model.bundle import Bundle, load_bundle
+from batchscan.model.reference import Reference, load_reference, reference_bytes
 
 FEATURES = 3
 

@@ -13,13 +13,13 @@ from report_rows import CLASSES, make_rows
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
-from batchscan.outcomes import Outcomes
-from batchscan.report.calibration import calibration_section, calibration_verdict
-from batchscan.report.clusters import Patients
+from batchscan.metrics.outcomes import Outcomes
 from batchscan.report.document import Section, Text
-from batchscan.report.recalibration import recalibration_of
-from batchscan.report.reliability import bins_of, brier_score, calibration_error
-from batchscan.report.rows import Rows
+from batchscan.report.figures.calibration import calibration_section, calibration_verdict
+from batchscan.report.figures.clusters import Patients
+from batchscan.report.figures.recalibration import recalibration_of
+from batchscan.report.figures.reliability import bins_of, brier_score, calibration_error
+from batchscan.report.input.rows import Rows
 
 
 def drawn(n: int, seed: int = 0, intercept: float = 0.0, slope: float = 1.0) -> Outcomes:

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from report_rows import make_rows
 from scipy.stats import norm
 
-from batchscan.outcomes import Outcomes
-from batchscan.report.agreement import kappa, matthews, resampled
-from batchscan.report.area import area_of
-from batchscan.report.average_precision import average_precision
-from batchscan.report.cluster_sums import sums_along
-from batchscan.report.clusters import Patients, confusion_of_patients, count_of
-from batchscan.report.curves import drawn_points, drawn_rates, thresholds_of
-from batchscan.report.discrimination import discrimination_section
+from batchscan.metrics.outcomes import Outcomes
 from batchscan.report.document import Estimate, Table
-from batchscan.report.rates import Rate, rates_of
-from batchscan.report.selection import patients_of
+from batchscan.report.figures.agreement import kappa, matthews, resampled
+from batchscan.report.figures.area import area_of
+from batchscan.report.figures.average_precision import average_precision
+from batchscan.report.figures.cluster_sums import sums_along
+from batchscan.report.figures.clusters import Patients, confusion_of_patients, count_of
+from batchscan.report.figures.curves import drawn_points, drawn_rates, thresholds_of
+from batchscan.report.figures.discrimination import discrimination_section
+from batchscan.report.figures.rates import Rate, rates_of
+from batchscan.report.input.selection import patients_of
 
 
 def correlated(

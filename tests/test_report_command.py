@@ -9,18 +9,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from batchscan.report.reading import read_rows
 from commands import run, write_images
 from conftest import write_archive
 from tiny_bundle import write_tiny_bundle
 
 import batchscan
-from batchscan import report_command
+from batchscan.commands import report as report_command
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, UsageError
-from batchscan.location import Location
 from batchscan.report import build, making
 from batchscan.report.document import Section, Text
+from batchscan.report.input.reading import read_rows
+from batchscan.storage.location import Location
 
 SECTIONS = [
     "summary",
@@ -244,8 +244,8 @@ def test_warnings_are_gathered(scanned: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_on_a_store(scanned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report whose place is on a store is written as two objects, each in one call."""
-    from batchscan.location import location
-    from batchscan.report import report_files
+    from batchscan.report.page import report_files
+    from batchscan.storage.location import location
 
     put: dict[str, bytes] = {}
 

@@ -16,8 +16,10 @@ from sklearn import metrics as reference
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from batchscan.errors import UsageError
-from batchscan.outcomes import Outcomes
-from batchscan.report.agreement import (
+from batchscan.metrics.outcomes import Outcomes
+from batchscan.metrics.statistics import delong_interval, f1_interval, roc_auc, wilson_interval
+from batchscan.report.document import Estimate, Section, Text
+from batchscan.report.figures.agreement import (
     balanced_accuracy,
     bootstrap_estimate,
     f1_score,
@@ -26,22 +28,20 @@ from batchscan.report.agreement import (
     matthews,
     resampled_images,
 )
-from batchscan.report.area import area_of
-from batchscan.report.average_precision import average_precision
-from batchscan.report.curves import (
+from batchscan.report.figures.area import area_of
+from batchscan.report.figures.average_precision import average_precision
+from batchscan.report.figures.curves import (
     drawn_rates,
     precision_recall_curve,
     roc_curve,
     thresholds_of,
 )
-from batchscan.report.discrimination import discrimination_section
-from batchscan.report.document import Estimate, Section, Text
-from batchscan.report.key_figures import KEY_FIGURES, key_figures
-from batchscan.report.operating_points import operating_points
-from batchscan.report.prevalence import negative_value_at, positive_value_at
-from batchscan.report.rates import rates_of
-from batchscan.report.selection import class_outcomes_of, outcomes_of, patients_of
-from batchscan.statistics import delong_interval, f1_interval, roc_auc, wilson_interval
+from batchscan.report.figures.discrimination import discrimination_section
+from batchscan.report.figures.key_figures import KEY_FIGURES, key_figures
+from batchscan.report.figures.operating_points import operating_points
+from batchscan.report.figures.prevalence import negative_value_at, positive_value_at
+from batchscan.report.figures.rates import rates_of
+from batchscan.report.input.selection import class_outcomes_of, outcomes_of, patients_of
 
 SCORES = st.integers(0, 12).map(lambda step: step / 16) | st.floats(0, 1, width=32)
 SAMPLES = st.lists(st.tuples(st.booleans(), SCORES), min_size=4, max_size=60).filter(

@@ -19,8 +19,6 @@ from hypothesis import strategies as st
 from phantom_document import phantom_document, spoiled
 
 from batchscan.errors import UsageError
-from batchscan.report.charts.scale import scale_of, tick_texts, ticks_of
-from batchscan.report.charts.svg import cut, width_of
 from batchscan.report.document import (
     Axis,
     Column,
@@ -33,10 +31,12 @@ from batchscan.report.document import (
     Text,
     Value,
 )
-from batchscan.report.html import data_uri, render_html
-from batchscan.report.json_file import as_json, json_bytes
-from batchscan.report.report_files import check_report_place, write_report
-from batchscan.report.values import shown, visible
+from batchscan.report.page.charts.scale import scale_of, tick_texts, ticks_of
+from batchscan.report.page.charts.svg import cut, width_of
+from batchscan.report.page.html import data_uri, render_html
+from batchscan.report.page.json_file import as_json, json_bytes
+from batchscan.report.page.report_files import check_report_place, write_report
+from batchscan.report.page.values import shown, visible
 
 TEXTS = st.text(st.characters(), max_size=40)
 NUMBERS = st.floats() | st.integers(-(10**9), 10**9) | st.none() | st.booleans()

@@ -13,7 +13,7 @@ from phantom_document import phantom_document, spoiled
 from PIL import Image
 
 from batchscan.report.document import Document, Sheet
-from batchscan.report.html import render_html
+from batchscan.report.page.html import render_html
 
 HOSTILE: dict[str, Callable[[str], str]] = {
     "markup": lambda text: f"<script>alert(1)</script><img src=x onerror=alert(2)>{text}",

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 import batchscan
 from batchscan.report.document import Section, Table, Text
+from batchscan.report.input.rows import Rows
 from batchscan.report.provenance import NOT_RECORDED, provenance_section
-from batchscan.report.rows import Rows
-from batchscan.results import read_footer
+from batchscan.results.result import read_footer
 
 
 def section(footer: dict[str, Any]) -> Section:

@@ -14,15 +14,15 @@ from report_rows import CLASSES, make_rows, text_column
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from batchscan.outcomes import Outcomes
-from batchscan.report.area import Area, area_of
-from batchscan.report.differences import area_difference, holm, rate_difference
+from batchscan.metrics.outcomes import Outcomes
 from batchscan.report.document import Estimate, ForestPlot, Section
-from batchscan.report.groups import MOST, Groups, groups_of
-from batchscan.report.key_figures import key_figures
-from batchscan.report.rates import Rate
-from batchscan.report.rows import Rows
-from batchscan.report.subgroups import subgroups_section
+from batchscan.report.figures.area import Area, area_of
+from batchscan.report.figures.differences import area_difference, holm, rate_difference
+from batchscan.report.figures.groups import MOST, Groups, groups_of
+from batchscan.report.figures.key_figures import key_figures
+from batchscan.report.figures.rates import Rate
+from batchscan.report.figures.subgroups import subgroups_section
+from batchscan.report.input.rows import Rows
 
 
 def drawn(n: int = 1200, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

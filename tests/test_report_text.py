@@ -24,7 +24,7 @@ from batchscan.report.document import (
     Text,
     Value,
 )
-from batchscan.report.text import render_text, shown
+from batchscan.report.page.text import render_text, shown
 
 AXIS = Axis("x", 0.0, 1.0)
 

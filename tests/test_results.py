@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscan import results as results_module
 from batchscan.attributes import ATTRIBUTE_COLUMNS
 from batchscan.errors import BatchscanError, UsageError
-from batchscan.results import (
+from batchscan.results import result as results_module
+from batchscan.results.result import (
     Counts,
     Source,
     part_name,

@@ -10,8 +10,8 @@ import pytest
 from commands import environment, run, running, sabotaged, write_images
 
 from batchscan.errors import UsageError
-from batchscan.status import read_status
-from batchscan.workspace import Workspace
+from batchscan.run.status import read_status
+from batchscan.run.workspace import Workspace
 
 
 @pytest.fixture

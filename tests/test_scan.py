@@ -26,15 +26,15 @@ from test_shard import GREY
 from tiny_bundle import write_tiny_bundle
 
 import batchscan
-from batchscan.bundle import load_bundle
 from batchscan.errors import BatchscanError, BundleError, LabelError, NoImagesFound, UsageError
-from batchscan.image import decode
-from batchscan.metrics import metrics_from_result
-from batchscan.pipeline import _Scan
-from batchscan.reference import reference_bytes
+from batchscan.image.decode import decode
+from batchscan.metrics.measure import metrics_from_result
+from batchscan.model.bundle import load_bundle
+from batchscan.model.reference import reference_bytes
+from batchscan.run.pipeline import _Scan
+from batchscan.run.summary import ScanSummary
+from batchscan.run.workspace import RunState
 from batchscan.schema import LATER_COLUMNS
-from batchscan.summary import ScanSummary
-from batchscan.workspace import RunState
 
 COLUMNS = {
     "path": pa.string(),
@@ -510,7 +510,7 @@ def test_an_unreadable_file_without_a_name(desk: Desk) -> None:
     assert desk.row("refused")["failure"] == "read_error"
     before = desk.row("scored")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("batchscan.archive.open", deny, raising=False)
+        patch.setattr("batchscan.archive.listing.open", deny, raising=False)
         summary = desk.scan()
     assert (summary.dropped, summary.unchanged) == (0, 2)
     assert desk.row("scored") == before

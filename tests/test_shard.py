@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_bundle import tiny_onnx
 
-from batchscan import archive as archive_module
-from batchscan.bundle import load_bundle
+from batchscan.archive import listing as archive_module
 from batchscan.errors import ImageFailure
-from batchscan.image import decode
-from batchscan.model import Scorer, open_scorer
-from batchscan.perceptual_hash import hashes_as_text, perceptual_hashes
-from batchscan.reference import Reference
+from batchscan.image.decode import decode
+from batchscan.image.perceptual_hash import hashes_as_text, perceptual_hashes
+from batchscan.model.bundle import load_bundle
+from batchscan.model.reference import Reference
+from batchscan.model.scorer import Scorer, open_scorer
+from batchscan.run.shard import Shard, load_sample, row_without_score, score_shard
 from batchscan.schema import SCORE_SCHEMA, score_table
-from batchscan.shard import Shard, load_sample, row_without_score, score_shard
 
 IMAGES = (*SCORED, *FAILED)
 

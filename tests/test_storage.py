@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from s3_server import KEY, SECRET, TOKEN, Bucket, Server, s3_server
 
 import batchscan
-from batchscan.archive import ListingNotes, Selection, list_images
+from batchscan.archive.listing import ListingNotes, Selection, list_images
 from batchscan.errors import OutputInUse, UsageError, WorkerError
-from batchscan.lease import Lease
-from batchscan.location import location
-from batchscan.objects import read_object, write_object
-from batchscan.summary import ScanSummary
-from batchscan.workspace import Workspace
+from batchscan.run.summary import ScanSummary
+from batchscan.run.workspace import Workspace
+from batchscan.storage.lease import Lease
+from batchscan.storage.location import location
+from batchscan.storage.objects import read_object, write_object
 
 _NUMBERS = itertools.count()
 
@@ -152,7 +152,7 @@ def test_changed_removed_added(filled: Desk) -> None:
 
 def test_resume(filled: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends in its middle leaves no result, and the next scores only what is missing."""
-    from batchscan import worker
+    from batchscan.run import worker
 
     done = []
 
@@ -177,7 +177,7 @@ def test_resume(filled: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_labels_and_metrics(filled: Desk) -> None:
     """Label files and results on a store serve `labels` and `batchscan metrics` as well."""
-    from batchscan.audit import measure_result
+    from batchscan.metrics.result import measure_result
 
     lines = ["path,label", f"{filled.archive}/NORMAL/plain.jpeg,NORMAL", "unlabelled/grey.jpeg,"]
     filled.bucket.put("labels.csv", ("\n".join(lines) + "PNEUMONIA\n").encode())
@@ -419,7 +419,7 @@ def test_second_run_is_refused(filled: Desk) -> None:
 
 def test_lock_of_the_dead(filled: Desk) -> None:
     """A lock of a process of this machine that has ended is no hindrance."""
-    from batchscan.lease import _kernel
+    from batchscan.storage.lease import _kernel
 
     process = 2**22 - 1  # Beyond what Linux gives out by default.
     held_elsewhere(filled.bucket, "out/results.parquet.work", process=process, kernel=_kernel())
@@ -538,7 +538,7 @@ def test_credentials_in_an_address(filled: Desk) -> None:
 
 def test_reading_tells_the_state(bucket: Bucket) -> None:
     """What is read of an object comes with the state that the listing tells of it."""
-    from batchscan.objects import list_folder
+    from batchscan.storage.objects import list_folder
 
     bucket.put("a/x", b"12345")
     uri = location(f"s3://{bucket.name}/a/x")
@@ -549,6 +549,6 @@ def test_reading_tells_the_state(bucket: Bucket) -> None:
 
 def test_local_outputs_keep_their_lock(tmp_path: Path) -> None:
     """An output on a disk is locked by the operating system, as ever."""
-    from batchscan.store_workspace import open_workspace
+    from batchscan.storage.workspace import open_workspace
 
     assert isinstance(open_workspace(tmp_path / "r.parquet"), Workspace)

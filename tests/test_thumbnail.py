@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from batchscan.display import display_path, name_of
+from batchscan.archive.display import display_path, name_of
 from batchscan.errors import ImageFailure, ImageSkip
-from batchscan.image import decode, thumbnail
+from batchscan.image.decode import decode, thumbnail
 from batchscan.rules import Rules
 
 PICTURE = picture(600, 420)

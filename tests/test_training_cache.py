@@ -13,13 +13,13 @@ import pytest
 from tiny_dataset import noise, write
 
 from batchscan.errors import DatasetError
-from batchscan.image import decode
+from batchscan.image.decode import decode
 from training import cache
 from training.cache import DecodedFiles, decode_files
 
 
 def test_decodes_as_a_scan_does(tmp_path: Path) -> None:
-    """The cache holds what `batchscan.image.decode` gives, in order, for any number of threads."""
+    """The cache holds what `decode` gives, in order, for any number of threads."""
     files = [write(tmp_path / f"{n}.jpeg", noise(100, n, size=50)) for n in range(9)]
     seen: list[None] = []
     decoded = decode_files(

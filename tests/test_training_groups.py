@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from tiny_bundle import tiny_onnx
 
-from batchscan.statistics import delong_interval, wilson_interval
+from batchscan.metrics.statistics import delong_interval, wilson_interval
 from training.crossvalidation import group_tasks
 from training.dataset import LabelledImage, patient_of
 from training.groups import LeftOut, for_card, group_of, group_report, positions_of

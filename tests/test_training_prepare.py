@@ -9,7 +9,7 @@ import pytest
 from tiny_dataset import THREE, noise, write, write_dataset
 
 from batchscan.errors import DatasetError
-from batchscan.image import decode
+from batchscan.image.decode import decode
 from training.dataset import find_dataset
 from training.prepare import PreparedData, prepare
 

@@ -28,7 +28,6 @@ from PIL import Image
 from tiny_dataset import LEVELS, THREE, noise, write, write_class, write_dataset
 from tiny_networks import Interrupting
 
-from batchscan.bundle import Bundle, load_bundle, write_bundle
 from batchscan.errors import (
     BatchscanError,
     BundleError,
@@ -37,11 +36,12 @@ from batchscan.errors import (
     OutputInUse,
     UsageError,
 )
-from batchscan.image import decode
-from batchscan.model import open_scorer
-from batchscan.perceptual_hash import perceptual_hashes
-from batchscan.reference import load_reference
-from batchscan.statistics import roc_auc
+from batchscan.image.decode import decode
+from batchscan.image.perceptual_hash import perceptual_hashes
+from batchscan.metrics.statistics import roc_auc
+from batchscan.model.bundle import Bundle, load_bundle, write_bundle
+from batchscan.model.reference import load_reference
+from batchscan.model.scorer import open_scorer
 from training import progress, run, workplace
 from training.device import open_device
 from training.reference import add_reference

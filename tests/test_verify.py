@@ -23,13 +23,13 @@ from s3_server import Bucket, s3_server
 from tiny_bundle import write_tiny_bundle, write_tiny_class_bundle
 
 import batchscan
-from batchscan.bundle import load_bundle
-from batchscan.display import display_path, name_of
+from batchscan.archive.display import display_path, name_of
 from batchscan.errors import UsageError
-from batchscan.location import location
-from batchscan.verification import Verification, verify_result
-from batchscan.verification_sample import survey
-from batchscan.verification_text import render_verification, verdict
+from batchscan.model.bundle import load_bundle
+from batchscan.storage.location import location
+from batchscan.verify.sample import survey
+from batchscan.verify.text import render_verification, verdict
+from batchscan.verify.verification import Verification, verify_result
 
 
 class Office:

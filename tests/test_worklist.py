@@ -13,9 +13,9 @@ import pytest
 from picture_rows import made_up, made_up_of_three
 
 from batchscan.errors import BatchscanError, UsageError
-from batchscan.report import worklist
-from batchscan.report.rows import Rows
-from batchscan.report.worklist import write_worklist
+from batchscan.report.input.rows import Rows
+from batchscan.report.sheets import worklist
+from batchscan.report.sheets.worklist import write_worklist
 
 SCORES = [0.25, None, 0.75, 0.75, 1.0]
 PATHS = ["=a", "b", "c\nd", 'e,"f"', "g"]

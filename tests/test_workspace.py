@@ -16,18 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscan import workspace as workspace_module
 from batchscan.errors import OutputInUse, UsageError
-from batchscan.results import part_name, part_sources, write_part
+from batchscan.results.result import part_name, part_sources, write_part
+from batchscan.run import workspace as workspace_module
+from batchscan.run.workspace import Identity, RunState, Workspace
 from batchscan.schema import ScoreRow, score_table
-from batchscan.workspace import Identity, RunState, Workspace
 
 IDENTITY = Identity("/archive", "d" * 64, "recipe/1")
 
 HOLD = """
 import sys
 from pathlib import Path
-from batchscan.workspace import Workspace
+from batchscan.run.workspace import Workspace
 with Workspace(Path(sys.argv[1])) as workspace:
     print("held", flush=True)
     sys.stdin.readline()
@@ -37,7 +37,7 @@ TRY = """
 import sys
 from pathlib import Path
 from batchscan.errors import OutputInUse
-from batchscan.workspace import Workspace
+from batchscan.run.workspace import Workspace
 try:
     with Workspace(Path(sys.argv[1])):
         print("got it")

@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from batchscan.bundle import Bundle, write_bundle
-from batchscan.image import PREPROCESSING
+from batchscan.image.decode import PREPROCESSING
+from batchscan.model.bundle import Bundle, write_bundle
 
 
 def tiny_onnx(size: int = 150, seed: int = 0, *, features: bool = False) -> bytes:

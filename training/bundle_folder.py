@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.archive import display_path
-from batchscan.bundle import Bundle, write_bundle
-from batchscan.card import REFERENCE
-from batchscan.image import PREPROCESSING
+from batchscan.archive.listing import display_path
+from batchscan.image.decode import PREPROCESSING
+from batchscan.model.bundle import Bundle, write_bundle
+from batchscan.model.card import REFERENCE
 from training import pictures
 from training.card import figures_details, training_details
 from training.crossvalidation import Finished

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.disk import replace_durably
 from batchscan.errors import DatasetError, NotScored
-from batchscan.image import PREPROCESSING, decode
+from batchscan.image.decode import PREPROCESSING, decode
+from batchscan.results.disk import replace_durably
 
 _WINDOW = 2048  # files handed to the threads at a time, so that a huge data set queues little
 

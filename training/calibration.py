@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.statistics import Interval, bootstrap_interval, wilson_interval
+from batchscan.metrics.statistics import Interval, bootstrap_interval, wilson_interval
 
 COLDEST, HOTTEST = 0.2, 10.0
 """Bounds of the temperature: far beyond what trained networks need, and short of where float32

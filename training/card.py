@@ -1,4 +1,4 @@
-"""A bundle's card beyond what `batchscan.bundle` needs: a model card (Mitchell et al. 2019).
+"""A bundle's card beyond what `batchscan.model.bundle` needs: a model card (Mitchell et al. 2019).
 
 Everything is JSON: where the network comes from, what it was measured to be worth, and its limits.
 """

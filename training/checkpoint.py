@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from batchscan.disk import replace_durably
+from batchscan.results.disk import replace_durably
 from training.interruption import signals_deferred
 
 MONITOR = "val_loss"

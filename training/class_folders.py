@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from batchscan.card import CARD
 from batchscan.errors import DatasetError
+from batchscan.model.card import CARD
 
 NEGATIVE = frozenset({"normal", "no_finding", "healthy", "negative"})
 """Names of the class that comes first, in any case; a space or hyphen is as good as `_`."""

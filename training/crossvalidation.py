@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.disk import replace_durably
-from batchscan.model import Scorer, open_scorer
+from batchscan.model.scorer import Scorer, open_scorer
+from batchscan.results.disk import replace_durably
 from training.device import Device, open_device
 from training.groups import group_of
 from training.options import TrainingOptions

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchscan.errors import DatasetError
-from batchscan.signature import EXTENSIONS, SNIFF_BYTES, sniff
+from batchscan.image.signature import EXTENSIONS, SNIFF_BYTES, sniff
 from training.class_folders import ClassFolder, find_layout, is_hidden, list_folder
 
 NO_IMAGE = "no image"

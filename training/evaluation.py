@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.figures import Metric, class_figures, figures
-from batchscan.outcomes import ClassOutcomes, Outcomes, likeliest, predicted_positive
+from batchscan.metrics.figures import Metric, class_figures, figures
+from batchscan.metrics.outcomes import ClassOutcomes, Outcomes, likeliest, predicted_positive
 
 Figures = Mapping[str, Metric]
 """By name; `name[CLASS]` for a figure of one class against the rest."""

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from batchscan.errors import BatchscanError, BundleError
-from batchscan.model import open_scorer
+from batchscan.model.scorer import open_scorer
 from batchscan.version import VERSION
 
 OPSET = 17  # ONNX 1.12 (2022): every operator needed here, in every ONNX Runtime since 1.13

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.outcomes import predicted_positive
-from batchscan.statistics import delong_interval, roc_auc, wilson_interval
+from batchscan.metrics.outcomes import predicted_positive
+from batchscan.metrics.statistics import delong_interval, roc_auc, wilson_interval
 
 _GROUP = re.compile(r"((?:NORMAL2-)?IM)-\d+-\d+|person\d+_(bacteria|virus)_\d+", re.IGNORECASE)
 

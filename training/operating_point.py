@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.statistics import wilson_interval
+from batchscan.metrics.statistics import wilson_interval
 
 CURVE_ERRORS = (0.0, *np.geomspace(0.001, 0.5, 50).tolist())
 """Rates of missed positives, and of false alarms, that the operating curve shows a threshold for:

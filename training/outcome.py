@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.model import Scorer, open_scorer
-from batchscan.outcomes import likeliest, predicted_positive
+from batchscan.metrics.outcomes import likeliest, predicted_positive
+from batchscan.model.scorer import Scorer, open_scorer
 from training import evaluation, export
 from training.calibration import (
     Calibration,

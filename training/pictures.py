@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
-from batchscan.metrics import Metric
+from batchscan.metrics.measure import Metric
 from training.calibration import CalibrationQuality, CalibrationReport
 from training.evaluation import roc_curve
 from training.shift import STRENGTHS

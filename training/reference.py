@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.bundle import COMPANIONS, Bundle, refuse_unless_replaceable, write_bundle
-from batchscan.card import REFERENCE
 from batchscan.errors import BatchscanError, BundleError, DatasetError
-from batchscan.model import Scorer, open_scorer
-from batchscan.provenance import load_matching_bundle
-from batchscan.training_overlap import SPLIT, fingerprint
+from batchscan.model.bundle import COMPANIONS, Bundle, refuse_unless_replaceable, write_bundle
+from batchscan.model.card import REFERENCE
+from batchscan.model.scorer import Scorer, open_scorer
+from batchscan.model.training_overlap import SPLIT, fingerprint
+from batchscan.run.provenance import load_matching_bundle
 from training.cache import DecodedFiles, decode_files
 from training.calibration import Calibration
 from training.device import open_device, require_packages

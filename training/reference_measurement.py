@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.model import Scorer
-from batchscan.perceptual_hash import NEAR, perceptual_hashes
-from batchscan.reference import QUANTILES, Reference, distances, reference_bytes
+from batchscan.image.perceptual_hash import NEAR, perceptual_hashes
+from batchscan.model.reference import QUANTILES, Reference, distances, reference_bytes
+from batchscan.model.scorer import Scorer
 from training.crossvalidation import SCORED_AT_A_TIME
 from training.options import TrainingOptions
 from training.prepare import PreparedData

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchscan.bundle import Bundle, refuse_unless_replaceable
 from batchscan.errors import BatchscanError, UsageError
+from batchscan.model.bundle import Bundle, refuse_unless_replaceable
 from batchscan.version import VERSION
 from training import evaluation
 from training.crossvalidation import (

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.outcomes import predicted_positive
-from batchscan.statistics import Interval, delong_interval, roc_auc, wilson_interval
+from batchscan.metrics.outcomes import predicted_positive
+from batchscan.metrics.statistics import Interval, delong_interval, roc_auc, wilson_interval
 from training.shift import SHIFTS, STRENGTHS
 
 Figures = Mapping[str, float]

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batchscan.disk import replace_durably
 from batchscan.errors import OutputInUse, UsageError
+from batchscan.results.disk import replace_durably
 from training.progress import say
 
 PLAN, LOCK = "plan.json", "lock"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from batchscan.bundle import Bundle
 from batchscan.errors import BatchscanError
-from batchscan.location import Location
+from batchscan.model.bundle import Bundle
 from batchscan.report.document import Document, Section, Text
 from batchscan.report.facts import facts_of
-from batchscan.report.rows import Rows
+from batchscan.report.input.rows import Rows
 from batchscan.report.summary import summary_section
+from batchscan.storage.location import Location
 
 TITLE = "Audit report: chest X-ray scores"
 
@@ -46,15 +46,15 @@ def _sections(
     id_key: bytes | None,
 ) -> Iterator[tuple[str, Callable[[], Section]]]:
     """Yield the name of each section and what makes it, in the order of the report."""
-    from batchscan.reference import load_reference
-    from batchscan.report.calibration import calibration_section
-    from batchscan.report.discrimination import discrimination_section
-    from batchscan.report.drift import drift_section
+    from batchscan.model.reference import load_reference
+    from batchscan.report.figures.calibration import calibration_section
+    from batchscan.report.figures.discrimination import discrimination_section
+    from batchscan.report.figures.subgroups import subgroups_section
     from batchscan.report.flow import flow_section
     from batchscan.report.provenance import provenance_section
-    from batchscan.report.score_distribution import scores_section
-    from batchscan.report.subgroups import subgroups_section
-    from batchscan.report.trust import trust_section
+    from batchscan.report.scores.drift import drift_section
+    from batchscan.report.scores.score_distribution import scores_section
+    from batchscan.report.trust.trust import trust_section
 
     reference = None if bundle is None else load_reference(bundle)
     yield "flow", partial(flow_section, rows)
@@ -81,7 +81,7 @@ def _pictures(
             "made the scores. --model DIR gives it."
         )
         return Section("pictures", "Pictures", (Text("no_pictures", text, "warning"),))
-    from batchscan.report.pictures import pictures_section
+    from batchscan.report.sheets.pictures import pictures_section
 
     return pictures_section(rows, archive, bundle, key=id_key)
 

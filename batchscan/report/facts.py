@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from batchscan.report.rows import Rows
+from batchscan.report.input.rows import Rows
 from batchscan.version import VERSION
 
 UNKNOWN = "not recorded"

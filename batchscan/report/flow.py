@@ -19,10 +19,10 @@ from batchscan.report.document import (
     Text,
     Value,
 )
-from batchscan.report.rows import Rows
-from batchscan.report.tallies import Mask, count_texts, has_label, has_score, is_text
+from batchscan.report.figures.tallies import Mask, count_texts, has_label, has_score, is_text
+from batchscan.report.input.rows import Rows
 from batchscan.schema import FAILED, SCORED, SKIPPED
-from batchscan.text import one_line
+from batchscan.terminal.text import one_line
 
 _NO_CATEGORY = "no reason given"
 _NO_NUMBER = "scored, but the score is no number"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchscan.bundle import Bundle, load_bundle
 from batchscan.errors import UsageError
-from batchscan.location import Location
+from batchscan.model.bundle import Bundle, load_bundle
 from batchscan.report.build import build_document
-from batchscan.report.report_files import Written, check_report_place, write_report
-from batchscan.report.rows import Rows
+from batchscan.report.input.rows import Rows
+from batchscan.report.page.report_files import Written, check_report_place, write_report
+from batchscan.storage.location import Location
 
 
 def make_report(
@@ -31,7 +31,7 @@ def make_report(
     scores; without it, the one in the package, if that made them. `prevalence` lies between 0 and
     1. Raises an error of `batchscan.errors`, and then writes nothing of the report.
     """
-    from batchscan.report.reading import read_rows
+    from batchscan.report.input.reading import read_rows
 
     others = [each for each in (results, labels, worklist) if each is not None]
     check_report_place(out, "--out", *others)
@@ -44,7 +44,7 @@ def make_report(
         id_key=id_key,
     )
     if worklist is not None:
-        from batchscan.report.worklist import write_worklist
+        from batchscan.report.sheets.worklist import write_worklist
 
         write_worklist(rows, worklist)
     return write_report(document, out)

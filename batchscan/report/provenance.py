@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from batchscan.report.document import Column, Section, Table, Text
-from batchscan.report.rows import Rows
+from batchscan.report.input.rows import Rows
 
 NOT_RECORDED = "not recorded"
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscan.bundle import Bundle
+from batchscan.model.bundle import Bundle
 from batchscan.report.document import Block, Column, Estimate, Kind, Section, Table, Text, Value
-from batchscan.report.rows import Rows
+from batchscan.report.input.rows import Rows
 from batchscan.schema import SCORED
 
 _FIGURES: dict[str, tuple[str, Kind]] = {
@@ -61,8 +61,8 @@ def _figures(rows: Rows) -> Iterator[Block]:
     """Yield the key figures, where the images have labels of two classes."""
     if len(rows.classes) != 2 or rows.table["label"].null_count == rows.table.num_rows:
         return
-    from batchscan.report.key_figures import key_figures
-    from batchscan.report.selection import outcomes_of, patients_of
+    from batchscan.report.figures.key_figures import key_figures
+    from batchscan.report.input.selection import outcomes_of, patients_of
 
     outcomes = outcomes_of(rows)
     if not outcomes.score.size:

@@ -1,0 +1,1 @@
+"""The archive: which files are images, in which order, and what is in them."""

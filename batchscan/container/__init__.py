@@ -1,0 +1,1 @@
+"""Zip and tar files whose members are images of the archive, read without unpacking."""

@@ -1,0 +1,1 @@
+"""Bytes of an image file -> a small square of grey levels."""

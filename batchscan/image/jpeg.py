@@ -1,0 +1,67 @@
+"""What JPEG files need beside Pillow: decoding at reduced size, and the look at their colour."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image, ImageFile, JpegImagePlugin
+
+from batchscan.image.colour import is_colour
+
+Box = tuple[float, float, float, float]
+
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ISO/IEC 10918-1, table B.1: SOF0 to SOF15
+_DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # sequential and progressive, Huffman or arithmetic
+
+
+def shrink(image: ImageFile.ImageFile, data: bytes, size: int) -> tuple[Box | None, bool]:
+    """Decode a JPEG at the smallest of libjpeg's scales that still covers `size`.
+
+    Returns the box that the picture fills (the decoder rounds its size up: the last row and column
+    may be filled in part only), and whether it is in colour. Three components are decoded as they
+    are stored, to luma with chroma or to red, green and blue: the luma of either is, bit for bit,
+    that of a grey decode. Where it is not sure how they are stored, a grey decode is what is done,
+    and another one, very small, for the colour.
+    """
+    stored = _stored_mode(image) if image.mode == "RGB" else image.mode
+    if stored is None:
+        coloured = _tiny_is_colour(data)
+        return _draft(image, "L", size), coloured
+    box = _draft(image, stored, size)
+    image.load()
+    return box, image.mode != "L" and is_colour(image)
+
+
+def unreadable_kind(data: bytes) -> str | None:
+    """Name what libjpeg cannot decode about a JPEG file, None if there is no such thing."""
+    place = 2
+    while place + 9 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker in _FRAMES:
+            if data[place + 4] != 8:
+                return f"JPEG with {data[place + 4]} bits"
+            return None if marker in _DECODED else "lossless or hierarchical JPEG"
+        place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return None
+
+
+def _stored_mode(image: Image.Image) -> str | None:
+    """Return what libjpeg will surely take three components for: YCbCr, RGB, or None.
+
+    A wrong guess would end in an error or in other rounding; None only costs time.
+    """
+    if "jfif" not in image.info and "adobe_transform" in image.info:
+        return {0: "RGB", 1: "YCbCr"}.get(image.info["adobe_transform"])
+    layers = image.layer if isinstance(image, JpegImagePlugin.JpegImageFile) else []
+    return "YCbCr" if [layer[0] for layer in layers] == [1, 2, 3] else None
+
+
+def _tiny_is_colour(data: bytes) -> bool:
+    with Image.open(io.BytesIO(data), formats=["jpeg"]) as image:
+        _draft(image, "RGB", 1)
+        return is_colour(image)
+
+
+def _draft(image: Image.Image, mode: str, size: int) -> Box | None:
+    drafted = image.draft(mode, (size, size))
+    return None if drafted is None else drafted[1]

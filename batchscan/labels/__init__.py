@@ -1,0 +1,1 @@
+"""What is already known about the images of an archive."""

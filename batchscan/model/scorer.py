@@ -1,0 +1,284 @@
+"""A model in memory: grey squares in, probabilities out. The one place that scores in a scan.
+
+Every batch that reaches the network has `BATCH` images, the last one padded: matrix kernels round
+differently for different batch sizes, and a score must not depend on its neighbours.
+
+What a network must take and give, for grey images of S x S pixels:
+
+- `model.onnx`: one input, uint8 [N, S, S]; an output named `score`, float32 [N] (the probability of
+  the last of two classes) or [N, C] (a softmax over C classes, three or more). It may have an
+  output `features`, float32 [N, F]: what its last dense layer makes the score of. Further outputs,
+  such as a class activation map, are not asked for.
+- `model.keras`: one input, (B, S, S, 1); one output, (B, 1) or (B, C), likewise. If its last layer
+  is a dense one, that layer's input are the features.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchscan.errors import BundleError, UsageError, WorkerError
+from batchscan.model.card import CARD, MODEL_FILES
+
+BATCH = 32
+
+RUNTIMES = ("onnx", "tensorflow")
+
+_SCORE, _FEATURES = "score", "features"
+
+_GPU_PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "ROCMExecutionProvider")
+
+Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+ForwardBoth = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a network has beside its scores: `forward` gives both, of uint8 (BATCH, S, S).
+
+    Scores are as those of `Scorer.forward`, bit by bit; features are float32 (BATCH, count).
+    """
+
+    forward: ForwardBoth
+    count: int
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A loaded network; `provider` says what it runs on.
+
+    `forward` takes uint8 (BATCH, S, S). For `class_count` 2 it gives float32 (BATCH,), else
+    (BATCH, class_count). `features` is None for a network that does not give any.
+    """
+
+    forward: Forward
+    input_size: int
+    provider: str
+    class_count: int = 2
+    features: Features | None = None
+
+    def score(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Score uint8 (B, S, S) grey levels: float32, probabilities from 0 to 1.
+
+        With two classes (B,), of the positive class; with C of them (B, C), of each.
+        """
+        scores = np.empty(_shape(len(images), self.class_count), dtype=np.float32)
+        for place, batch in _batches(images):
+            scores[place] = self.forward(batch)[: len(scores[place])]
+        return scores
+
+    def score_with_features(
+        self, images: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Score as `score` does, and return the features too: float32 (B, F), or None."""
+        if self.features is None:
+            return self.score(images), None
+        scores = np.empty(_shape(len(images), self.class_count), dtype=np.float32)
+        features = np.empty((len(images), self.features.count), dtype=np.float32)
+        for place, batch in _batches(images):
+            both = self.features.forward(batch)
+            scores[place], features[place] = (values[: len(scores[place])] for values in both)
+        return scores, features
+
+
+def _batches(images: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+    """Yield where images stand, and `BATCH` images that begin with these."""
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        place = slice(start, start + len(batch))
+        if len(batch) < BATCH:
+            padding = np.zeros((BATCH - len(batch), *batch.shape[1:]), dtype=np.uint8)
+            batch = np.concatenate([batch, padding])
+        yield place, batch
+
+
+def open_scorer(
+    runtime: str,
+    model: bytes,
+    *,
+    input_size: int,
+    class_count: int = 2,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Scorer:
+    """Load the bytes of a `model.onnx` (runtime `onnx`) or a `model.keras` (`tensorflow`).
+
+    `device` is `cpu` or `gpu`. Raises `BundleError` if the bytes are no such model, or if it does
+    not give a score for each of `class_count` classes; `WorkerError` if the GPU was asked for and
+    cannot be used: a run that was placed on GPUs must not crawl along on CPUs unnoticed.
+    """
+    if runtime == "onnx":
+        forward, both, provider = _open_onnx(model, threads, device)
+    elif runtime == "tensorflow":
+        forward, both, provider = _open_keras(model, threads, device)
+    else:
+        raise UsageError(f"unknown runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}")
+    _check_output(forward, MODEL_FILES[runtime], input_size, class_count)
+    shape = _shape(BATCH, class_count)
+    features = None if both is None else _features(both, input_size, shape)
+    return Scorer(
+        lambda batch: forward(batch).reshape(shape), input_size, provider, class_count, features
+    )
+
+
+def _features(both: ForwardBoth, input_size: int, shape: tuple[int, ...]) -> Features | None:
+    """Run one batch, to see how many there are; None if they are no vector for each image."""
+    found = both(np.zeros((BATCH, input_size, input_size), dtype=np.uint8))[1]
+    if found.dtype.kind != "f" or found.ndim != 2 or len(found) != BATCH:
+        return None
+
+    def forward(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        scores, features = both(batch)
+        return scores.reshape(shape), features
+
+    return Features(forward, found.shape[1])
+
+
+def _shape(count: int, class_count: int) -> tuple[int, ...]:
+    """Return the shape of the scores of `count` images."""
+    return (count,) if class_count == 2 else (count, class_count)
+
+
+def _check_output(forward: Forward, file: str, input_size: int, class_count: int) -> None:
+    """Run one batch: a file may leave open which shapes it gives, and it may declare wrong ones."""
+    found = np.asarray(forward(np.zeros((BATCH, input_size, input_size), dtype=np.uint8)))
+    wanted = [_shape(BATCH, class_count)] + ([(BATCH, 1)] if class_count == 2 else [])
+    if found.dtype.kind != "f" or found.shape not in wanted:
+        shown = " or ".join(str(list(shape)) for shape in wanted)
+        raise BundleError(
+            f"{file}: expected float32 {shown} as the scores of {BATCH} images in {class_count} "
+            f"classes, found {found.dtype} {list(found.shape)}; correct the classes in {CARD}, or "
+            "export the network again"
+        )
+
+
+def _open_onnx(model: bytes, threads: int, device: str) -> tuple[Forward, ForwardBoth | None, str]:
+    # From 1.29 on, ONNX Runtime reports to its maker as soon as it is imported, unless it is told
+    # not to before.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the cores that other workers decode on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = _onnx_providers(onnxruntime.get_available_providers(), device)
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:
+        raise BundleError(f"model.onnx cannot be loaded by ONNX Runtime: {error}") from error
+    provider = session.get_providers()[0]
+    if device == "gpu" and provider not in _GPU_PROVIDERS:
+        raise WorkerError(_gpu_message("ONNX Runtime could not start its GPU provider"))
+    name, outputs = session.get_inputs()[0].name, [node.name for node in session.get_outputs()]
+    if _SCORE not in outputs:
+        raise BundleError(
+            f"model.onnx: expected an output named {_SCORE}, found {', '.join(outputs)}; export "
+            "the network again"
+        )
+
+    def forward(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = session.run([_SCORE], {name: batch})[0]
+        return scores
+
+    def both(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        scores, features = session.run([_SCORE, _FEATURES], {name: batch})
+        return scores, features
+
+    return forward, both if _FEATURES in outputs else None, provider
+
+
+def _onnx_providers(available: list[str], device: str) -> list[str]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    usable = [
+        name for name in ("CUDAExecutionProvider", "ROCMExecutionProvider") if name in available
+    ]
+    if not usable:
+        raise WorkerError(_gpu_message("the installed ONNX Runtime has no GPU provider"))
+    return [*usable, "CPUExecutionProvider"]
+
+
+def _gpu_message(found: str) -> str:
+    return (
+        f"a worker was placed on a GPU, but {found}; install the GPU variant on that machine "
+        "(pip uninstall onnxruntime, then pip install onnxruntime-gpu with a matching CUDA), "
+        "or use --runtime tensorflow"
+    )
+
+
+def _open_keras(model: bytes, threads: int, device: str) -> tuple[Forward, ForwardBoth | None, str]:
+    tensorflow, keras = _import_keras(threads)
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise WorkerError(
+            "a worker was placed on a GPU, but TensorFlow sees none; install "
+            "'tensorflow[and-cuda]' on that machine, or use --runtime onnx"
+        )
+    network = _load_keras(keras, model)
+    last = network.layers[-1]
+    has_features = isinstance(last, keras.layers.Dense) and network.output is last.output
+    if has_features:
+        network = keras.Model(network.inputs, [network.output, last.input])
+    place = "/GPU:0" if device == "gpu" else "/CPU:0"
+
+    @tensorflow.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
+    def call(batch: Any) -> Any:
+        return network(batch, training=False)
+
+    def run(batch: NDArray[np.uint8]) -> Any:
+        with tensorflow.device(place):
+            return call(tensorflow.constant(batch[..., np.newaxis]))
+
+    def forward(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found = run(batch)
+        return np.asarray(found[0] if has_features else found, dtype=np.float32)
+
+    def both(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        scores, features = run(batch)
+        return np.asarray(scores, dtype=np.float32), np.asarray(features, dtype=np.float32)
+
+    return forward, both if has_features else None, f"tensorflow{place}"
+
+
+def _import_keras(threads: int) -> tuple[Any, Any]:
+    try:
+        import keras
+        import tensorflow
+    except ImportError as error:
+        raise UsageError(
+            "--runtime tensorflow needs TensorFlow, which is not installed: "
+            "pip install 'batchscan[train]', or leave the option out to score with ONNX Runtime"
+        ) from error
+    # TensorFloat-32 rounds: a GPU's scores would differ from a CPU's by more than 1e-4.
+    tensorflow.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        for gpu in tensorflow.config.list_physical_devices("GPU"):
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        pass  # TensorFlow is already at work in this process and stays as it is.
+    return tensorflow, keras
+
+
+def _load_keras(keras: Any, model: bytes) -> Any:
+    """Load without running code from the file: safe mode refuses lambda layers and the like."""
+    with tempfile.TemporaryDirectory(prefix="batchscan-") as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(model)
+        try:
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise BundleError(f"model.keras cannot be loaded in safe mode: {reason}") from error

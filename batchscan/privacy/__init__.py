@@ -1,0 +1,1 @@
+"""Results without names: keyed pseudonyms of patients and paths."""

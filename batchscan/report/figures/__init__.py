@@ -1,0 +1,1 @@
+"""Figures of labelled images, with their intervals."""

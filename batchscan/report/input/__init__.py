@@ -1,0 +1,1 @@
+"""The rows of a result in memory, with labels and groups."""

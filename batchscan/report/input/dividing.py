@@ -1,0 +1,79 @@
+"""Columns by which the figures are divided: where each is found, and which can't be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from batchscan.errors import UsageError
+from batchscan.labels.lookup import LabelTable
+from batchscan.storage.location import Location
+
+MOST_GROUPS = 1000
+"""Distinct values that such a column may have: more groups nobody reads."""
+
+_DERIVED = frozenset({"folder", "month"})
+OF_ROWS = _DERIVED | {"status", "failure", "skip", "prediction", "label"}
+"""Columns of `batchscan.report.input.rows.Rows` that can be named, too."""
+
+_TAKEN = frozenset({"path", "flags", "patient", "content", "phash", "ood_score"})
+
+
+@dataclass(frozen=True)
+class Division:
+    """The columns by which figures are divided, less those that `Rows` has anyway."""
+
+    by: tuple[str, ...]
+    of_labels: tuple[str, ...]
+    of_result: tuple[str, ...]
+
+
+def find_columns(
+    by: Sequence[str],
+    results: Location,
+    schema: pa.Schema,
+    scores: Sequence[str],
+    labels: LabelTable | None,
+) -> Division:
+    """Find each column in the result (`schema`) or in the label file's further ones.
+
+    `scores` are the result's columns of scores. Raises `UsageError` for a column that neither has,
+    or that no figures can be divided by.
+    """
+    further = {} if labels is None else {field.name: field.type for field in labels.extra_fields}
+    known = dict(zip(schema.names, schema.types, strict=True)) | further
+    taken = _TAKEN.union(scores)
+    choice = OF_ROWS | {name for name in known if name not in taken and _divides(known[name])}
+    for name in by:
+        if name not in choice:
+            raise UsageError(
+                f"{results}: expected a column to divide the figures by, found none called "
+                f"{name!r}; there are: {', '.join(sorted(choice))}"
+            )
+        if name in _DERIVED.intersection(known) or name in OF_ROWS.intersection(further):
+            raise UsageError(
+                f"{labels.source if labels and name in further else results}: the column {name} "
+                "has a name that the report needs for something else; rename it"
+            )
+    names = tuple(dict.fromkeys(by))
+    of_labels = tuple(name for name in names if name in further)
+    return Division(
+        by=names,
+        of_labels=of_labels,
+        of_result=tuple(name for name in names if name not in OF_ROWS.union(of_labels)),
+    )
+
+
+def check_groups(name: str, results: Location, values: pa.Array) -> None:
+    """Raise `UsageError` where a column, a dictionary of text, has too many distinct values."""
+    if len(values.dictionary) > MOST_GROUPS:
+        raise UsageError(
+            f"{results}: expected a column of at most {MOST_GROUPS:,} distinct values to divide "
+            f"the figures by, found {len(values.dictionary):,} in {name}; choose another"
+        )
+
+
+def _divides(kind: pa.DataType) -> bool:
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_null(kind))

@@ -1,0 +1,1 @@
+"""Pictures of single images, and the list of all by score."""

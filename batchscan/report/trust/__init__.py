@@ -1,0 +1,1 @@
+"""What the figures may not be trusted for: copies, training images, outliers."""

@@ -1,0 +1,1 @@
+"""A scan from its configuration to its result: plan, shards, workers, merge."""

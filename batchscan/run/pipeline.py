@@ -1,0 +1,408 @@
+"""A scan from its configuration to its results: lock, plan, dispatch, merge, measure.
+
+Who scores the shards is an argument (`Dispatch`), so that the same run works on a Ray cluster and
+in a single process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from batchscan.archive.listing import (
+    FileState,
+    ListingNotes,
+    Selection,
+    archive_name,
+    list_images,
+)
+from batchscan.config import ScanConfig
+from batchscan.container.reading import close_containers
+from batchscan.errors import BatchscanError, NoImagesFound, UsageError
+from batchscan.image.decode import PREPROCESSING
+from batchscan.image.signature import readable_formats
+from batchscan.labels.file import read_labels
+from batchscan.labels.lookup import LabelLookup, LabelTable, folder_labels
+from batchscan.metrics.measure import (
+    MetricsReport,
+    metrics_from_result,
+    remove_stale_metrics,
+    write_metrics,
+)
+from batchscan.metrics.outcomes import predictions
+from batchscan.model.bundle import Bundle
+from batchscan.model.reference import load_reference
+from batchscan.privacy.hidden_listing import HiddenListing, hidden_notes
+from batchscan.privacy.pseudonym import key_check, path_column, shown_path
+from batchscan.results.result import (
+    Counts,
+    part_name,
+    part_sources,
+    read_footer,
+    result_sources,
+    sweep,
+    write_part,
+    write_result,
+)
+from batchscan.run.digest import RowsDigest, sealed
+from batchscan.run.observer import Observer, Progress
+from batchscan.run.plan import FinishedRows, Order, PlanCounts, plan_shards
+from batchscan.run.provenance import (
+    host_facts,
+    identity_of,
+    load_matching_bundle,
+    refuse_difference,
+    software_record,
+)
+from batchscan.run.shard import Shard
+from batchscan.run.status import StatusFile
+from batchscan.run.summary import ScanSummary
+from batchscan.run.tally import Tally
+from batchscan.run.worker import Job
+from batchscan.run.workspace import Identity, RunState, Workspace
+from batchscan.schema import LIMITED, SKIPS, TRANSIENT, result_schema, score_schema
+from batchscan.storage.location import Location, real_location, shown
+from batchscan.storage.place import is_there, remedy
+from batchscan.storage.workspace import StoreWorkspace, open_workspace
+from batchscan.terminal.progress import SharedProgress
+
+Dispatch = Callable[[Job, bytes, Iterator[Shard], Observer], None]
+
+
+def run_scan(
+    config: ScanConfig, dispatch: Dispatch, progress: Progress | None = None
+) -> ScanSummary:
+    """Score an archive into `config.out`; returns when the results are complete.
+
+    Raises an error of `batchscan.errors`. What was finished before it stays in the working folder
+    beside the output, where the next run of the same command finds it.
+    """
+    bundle = load_matching_bundle(config.model)
+    threshold = _threshold(config, bundle)
+    labels = _read_labels(config, bundle)
+    try:
+        with open_workspace(config.out) as workspace:
+            scan = _Scan(config, bundle, threshold, labels, workspace, progress or Progress())
+            return scan.run(dispatch)
+    except OSError as error:
+        where, why = error.filename or config.out, error.strerror or str(error)
+        if config.hide_paths:  # Nobody knows whose name that is.
+            where, why = config.out, error.strerror or type(error).__name__
+        raise BatchscanError(
+            f"{where}: results cannot be written ({why}); {remedy(config.out)}, then run the same "
+            "command again: what is finished is kept"
+        ) from error
+
+
+def metrics_path(out: Location) -> Location:
+    """Name the metrics file that belongs to a result: `results.metrics.parquet` and so on."""
+    return out.with_name(out.name.removesuffix(".parquet") + ".metrics.parquet")
+
+
+def _threshold(config: ScanConfig, bundle: Bundle) -> float | None:
+    """Return the threshold of the positive class; None for a model with more than two classes."""
+    if config.threshold is None:
+        return bundle.threshold
+    if bundle.threshold is None:
+        raise UsageError(
+            f"--threshold {config.threshold}: expected a model with two classes, found "
+            f"{len(bundle.classes)} in {bundle.folder}, where the likeliest class is predicted; "
+            "leave --threshold out"
+        )
+    return config.threshold
+
+
+def _read_labels(config: ScanConfig, bundle: Bundle) -> LabelTable | None:
+    if config.labels is None:
+        return None
+    labels = read_labels(
+        config.labels,
+        bundle.classes,
+        archive_root=config.archive,
+        quote=not config.hide_paths,
+    )
+    rules = config.rules
+    return labels.with_paths(lambda path: shown_path(path, rules)) if config.hide_paths else labels
+
+
+class _Scan:
+    """One run. Its state is what must be the same from the first shard to the footer."""
+
+    def __init__(
+        self,
+        config: ScanConfig,
+        bundle: Bundle,
+        threshold: float | None,
+        labels: LabelTable | None,
+        workspace: Workspace | StoreWorkspace,
+        progress: Progress,
+    ) -> None:
+        self._config = config
+        self._bundle = bundle
+        self._labels = labels
+        self._lookup = LabelLookup(labels) if labels is not None else None
+        self._workspace = workspace
+        self._progress = SharedProgress(progress, StatusFile(workspace.folder))
+        self._archive = real_location(config.archive)
+        self._root = str(self._archive)
+        self._hidden: HiddenListing | None = None
+        self._threshold = threshold
+        self._part_schema = score_schema(bundle.classes)
+        self._reference = load_reference(bundle)
+        self._clock = time.monotonic()
+        self._notes = ListingNotes()
+        self._plan = PlanCounts()
+        self._tally = Tally(self._progress, self._plan)
+        self._counts = Counts()
+        self._retried = TRANSIENT
+
+    def run(self, dispatch: Dispatch) -> ScanSummary:
+        state = self._begin()
+        try:
+            self._score(state, dispatch)
+        finally:
+            self._progress.close()
+            close_containers()
+        if self._plan.planned + self._plan.kept == 0:
+            if not part_sources(self._workspace.folder):
+                self._workspace.remove()  # Else an archive that isn't mounted would cost its parts.
+            raise NoImagesFound(self._nothing_found())
+        self._merge(state)
+        metrics = self._measure()
+        self._workspace.remove()
+        return self._summarise(metrics)
+
+    def _begin(self) -> RunState:
+        """Refuse what does not belong together, then record the start."""
+        rules = self._config.rules
+        identity = Identity(
+            self._archive_name(),
+            self._bundle.digest,
+            PREPROCESSING,
+            key_check(rules.id_key),
+            rules.hide_paths,
+        )
+        earlier = self._workspace.state()
+        replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
+        if is_there(self._workspace.out):
+            # Also with --fresh: never replace a file that is no result of ours.
+            footer = read_footer(self._workspace.out)
+            if not replaces:
+                refuse_difference(self._workspace.out, identity_of(footer), identity)
+                self._compare_limits(footer.get("options"))
+        if self._config.fresh or earlier is None:
+            self._workspace.discard()
+        else:
+            refuse_difference(self._workspace.folder, earlier.identity, identity)
+            self._compare_limits(earlier.limits)
+        after = earlier.generation if earlier else 0
+        return self._workspace.begin(
+            identity, replaces_result=replaces, after=after, limits=rules.limits()
+        )
+
+    def _archive_name(self) -> str:
+        return path_column(shown(self._archive), self._config.rules)
+
+    def _own_name(self) -> str:
+        """Return the archive's own name, which may be that of a class."""
+        archive = self._archive
+        return archive_name(archive) if isinstance(archive, Path) else archive.name
+
+    def _compare_limits(self, earlier: Any) -> None:
+        """Where rows were made under other limits, or nobody knows which, what hit them may pass.
+
+        What was scored under higher limits stays scored.
+        """
+        limits = self._config.rules.limits()
+        known = earlier if isinstance(earlier, dict) else {}
+        if any(known.get(name) != value for name, value in limits.items()):
+            self._retried |= LIMITED
+        if known.get("score_all") != self._config.score_all:
+            self._retried |= SKIPS.keys()
+
+    def _score(self, state: RunState, dispatch: Dispatch) -> None:
+        """Score what is not finished yet. Without anything to do, no worker is started."""
+        self._start_estimate()
+        shards = self._shards(state)
+        first = next(shards, None)
+        self._tally.tick()
+        if first is None:
+            return
+        job = Job(
+            root=self._root,
+            parts=str(self._workspace.folder),
+            generation=state.generation,
+            runtime=self._config.runtime,
+            input_size=self._bundle.input_size,
+            classes=self._bundle.classes,
+            rules=self._config.rules,
+            reference=self._reference,
+        )
+        model = self._bundle.model_bytes(self._config.runtime)
+        dispatch(job, model, chain([first], shards), self._tally)
+
+    def _shards(self, state: RunState) -> Iterator[Shard]:
+        sources = part_sources(self._workspace.folder)
+        if is_there(self._workspace.out) and not state.replaces_result:
+            sources += result_sources(self._workspace.out, self._part_schema)
+        names, order, told = self._listed()
+        finished = FinishedRows(
+            sweep(sources, self._part_schema),
+            self._keep(state),
+            self._notes,
+            self._plan,
+            self._retried,
+            rules=self._config.rules,
+            told=told,
+        )
+        return plan_shards(
+            names,
+            finished,
+            self._plan,
+            root=self._root,
+            shard_size=self._config.shard_size,
+            rules=self._config.rules,
+            order=order,
+        )
+
+    def _listed(self) -> tuple[Iterator[str], Order | None, Mapping[str, FileState | None]]:
+        """List the images in the order of the result's paths: as they come, or all if hidden.
+
+        With them: the order to score them in, and the states that the listing has told.
+        """
+        names = list_images(
+            self._archive,
+            self._notes,
+            selection=self._config.selection,
+            skip=frozenset([shown(self._workspace.folder)]),
+            rules=self._config.rules,
+        )
+        if not self._config.hide_paths:
+            return names, None, {}
+        self._hidden = HiddenListing(self._root, names, self._config.rules, self._notes)
+        return iter(self._hidden), self._hidden.containers_last, self._hidden.told
+
+    def _keep(self, state: RunState) -> Callable[[pa.Table], None]:
+        """Carry rows of earlier runs into this one, as parts of their own."""
+        numbers = iter(range(1 << 40))
+
+        def keep(table: pa.Table) -> None:
+            name = part_name(state.generation, f"c{next(numbers):08d}")
+            write_part(self._workspace.folder, name, table)
+
+        return keep
+
+    def _start_estimate(self) -> None:
+        """Count the archive's images by their names, beside the run: for the time left, no more."""
+        names = list_images(
+            self._archive, ListingNotes(), selection=self._config.selection, peek=False
+        )
+
+        def count() -> None:
+            with contextlib.suppress(RuntimeError):  # The run has ended before the count.
+                self._progress.expect(sum(1 for _ in names))
+
+        threading.Thread(target=count, daemon=True).start()
+
+    def _merge(self, state: RunState) -> None:
+        schema = result_schema(self._bundle.classes)
+        if self._labels is not None:
+            for column in self._labels.extra_fields:
+                schema = schema.append(column)
+        parts = part_sources(self._workspace.folder, only=state.generation)
+        tables = (self._derive(table, schema) for table in sweep(parts, self._part_schema))
+        digest = RowsDigest(schema.names)
+        write_result(
+            self._workspace.out,
+            self._workspace.scratch,
+            schema,
+            digest.passing(tables),
+            lambda: sealed(self._footer(state), digest),
+        )
+
+    def _derive(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
+        """Add what follows from options and labels, not from pixels."""
+        predicted = predictions(table, self._bundle.classes, self._threshold)
+        table = table.append_column("prediction", predicted)
+        for name, column in self._label_columns(table).items():
+            table = table.append_column(name, column)
+        table = table.select(schema.names).cast(schema)
+        self._counts.add(table, self._bundle.positive_class)
+        return table
+
+    def _label_columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
+        paths = table["path"].combine_chunks()
+        if self._lookup is None:
+            if self._hidden is not None:
+                paths = pa.array(map(self._hidden.shown, paths.to_pylist()), pa.string())
+            return {"label": folder_labels(paths, self._bundle.classes, self._own_name())}
+        found = self._lookup.find(paths)
+        return {name: found[name] for name in found.column_names}
+
+    def _footer(self, state: RunState) -> dict[str, Any]:
+        """Make the record of a result whose rows are all written, and checked to be all."""
+        expected = self._plan.planned + self._plan.kept
+        if self._counts.found != expected:
+            raise BatchscanError(
+                f"{self._workspace.folder}: expected parts with {expected:,} rows, found "
+                f"{self._counts.found:,}: some were damaged or removed; run the same command again"
+            )
+        self._workspace.check_held()
+        return software_record(self._bundle) | {
+            "threshold": self._threshold,
+            "archive": self._archive_name(),
+            "options": self._config.options(),
+            "id_key_check": key_check(self._config.key),
+            "host": host_facts() | {"providers": sorted(self._tally.providers)},
+            "started": state.started,
+            "finished": datetime.now(UTC).isoformat(),
+            "counts": self._counts.as_json(self._bundle.classes),
+        }
+
+    def _measure(self) -> MetricsReport | None:
+        """Write the metrics beside the result where labels exist; stale ones go."""
+        path = metrics_path(self._config.out)
+        if not self._counts.labelled:
+            remove_stale_metrics(path)
+            return None
+        report = metrics_from_result(self._workspace.out)
+        write_metrics(report.metrics, path, read_footer(self._workspace.out))
+        return report
+
+    def _summarise(self, metrics: MetricsReport | None) -> ScanSummary:
+        rules = self._config.rules
+        return ScanSummary(
+            out=self._config.out,
+            metrics_out=metrics_path(self._config.out) if metrics else None,
+            model=self._bundle.name,
+            threshold=self._threshold,
+            counts=self._counts,
+            scored_now=self._tally.scored_now,
+            unchanged=self._plan.kept,
+            dropped=self._plan.dropped,
+            seconds=time.monotonic() - self._clock,
+            notes=hidden_notes(self._notes, rules) if rules.hide_paths else self._notes,
+            unmatched_labels=self._lookup.unmatched() if self._lookup else (0, ()),
+            classes=self._bundle.classes,
+            metrics=metrics,
+            too_many_failures=not self._config.max_failures.allows(
+                self._counts.failed.total(), self._counts.found
+            ),
+        )
+
+    def _nothing_found(self) -> str:
+        among = f"{self._notes.other_files.total():,} files"
+        if self._config.selection != Selection():
+            among += " that --include and --exclude leave"
+        return (
+            f"{self._config.archive}: expected images ({readable_formats()}), found none among "
+            f"{among}; check the path, the mount and --include/--exclude"
+        )

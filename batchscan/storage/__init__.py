@@ -1,0 +1,1 @@
+"""Where files lie: paths of this machine, and addresses on object stores."""

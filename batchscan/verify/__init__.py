@@ -1,0 +1,1 @@
+"""Repeating a result: digests, and a sample of rows."""
