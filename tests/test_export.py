@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from tiny_bundle import tiny_onnx
 from tiny_networks import TINY, TINY_FIVE_BLOCK
 
 from batchscan.errors import BatchscanError, BundleError
@@ -87,6 +88,7 @@ def test_onnx_computes_the_same(architecture: Architecture, classes: int) -> Non
     size, several = architecture.input_size, [] if classes == 2 else [classes]
     assert shapes.pop("images") == ["N", size, size]
     assert shapes.pop("score") == ["N", *several]
+    assert shapes.pop("features") == ["N", model.layers[-1].input.shape[-1]]
     assert shapes.keys() <= {"activation"}
     files = {"model.onnx": content, "model.keras": export.to_keras(model)}
     sample = images(12, size)
@@ -118,7 +120,50 @@ def test_activation_adds_up_to_the_score(classes: int, shape: tuple[int, ...]) -
 def test_no_activation_without_pooling() -> None:
     """The article's network flattens its last feature map: it has no class activation map."""
     content = export.to_onnx(build(TINY_FIVE_BLOCK))
-    assert [value.name for value in onnx.load_from_string(content).graph.output] == ["score"]
+    found = [value.name for value in onnx.load_from_string(content).graph.output]
+    assert found == ["score", "features"]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("architecture", [COMPACT, TINY_FIVE_BLOCK], ids=lambda a: a.name)
+def test_features_make_the_score(architecture: Architecture, classes: int) -> None:
+    """The last dense layer makes the score of the output `features`, and of nothing else."""
+    model = randomised(build(architecture, classes))
+    found = outputs(export.to_onnx(model), images(6, architecture.input_size))
+    kernel, bias = (np.asarray(value) for value in model.layers[-1].get_weights())
+    logits = found["features"] @ kernel + bias
+    exponents = np.exp(logits)
+    expected = (
+        1 / (1 + np.exp(-logits[:, 0]))
+        if classes == 2
+        else exponents / exponents.sum(axis=1, keepdims=True)
+    )
+    np.testing.assert_allclose(found["score"], expected, atol=1e-5)
+    assert found["features"].std(axis=0).max() > 0.01
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_features_are_added_later(classes: int) -> None:
+    """A network without the output gets it, the same as if exported with it; scores keep bits."""
+    content = export.to_onnx(randomised(build(COMPACT, classes)))
+    plain = onnx.load_from_string(content)
+    (output,) = [value for value in plain.graph.output if value.name == "features"]
+    (node,) = [node for node in plain.graph.node if node.output[0] == "features"]
+    plain.graph.output.remove(output)
+    plain.graph.node.remove(node)
+    sample = images(6, COMPACT.input_size)
+    before = outputs(plain.SerializeToString(), sample)
+    after = outputs(export.add_features(plain.SerializeToString()), sample)
+    wanted = outputs(content, sample)
+    assert "features" not in before
+    np.testing.assert_array_equal(after["score"], before["score"])
+    np.testing.assert_array_equal(after["features"], wanted["features"])
+
+
+def test_features_that_cannot_be_found() -> None:
+    """A network whose score no dense layer makes is refused in one line."""
+    with pytest.raises(BundleError, match="expected a dense layer right before the output score"):
+        export.add_features(tiny_onnx())
 
 
 @pytest.mark.parametrize(("contrast", "brightness"), [(1.0, 40), (0.7, 0), (0.8, 60), (1.1, -15)])

@@ -139,6 +139,43 @@ def test_scores_of_classes(count: int) -> None:
         assert set(scores.argmax(axis=1)) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 3])
+def test_features(count: int) -> None:
+    """Features come with the scores, which are the same bits as without them."""
+    scorer = open_scorer("onnx", tiny_onnx(features=True), input_size=150)
+    images = noise(count)
+    scores, features = scorer.score_with_features(images)
+    assert features is not None
+    assert (features.dtype, features.shape) == (np.float32, (count, 2))
+    halves = images.reshape(count, 2, 75 * 150).mean(axis=2) / 255
+    assert features == pytest.approx(halves, abs=1e-5)
+    assert bits(scores) == bits(scorer.score(images))
+    plain = open_scorer("onnx", tiny_onnx(), input_size=150)
+    assert bits(scores) == bits(plain.score(images))
+    assert plain.score_with_features(images)[1] is None
+
+
+def test_features_of_another_shape() -> None:
+    """An output called features that is no vector for each image is passed over."""
+    network = tiny_class_onnx(map_name="features")
+    scorer = open_scorer("onnx", network, input_size=150, class_count=3)
+    assert scorer.features is None
+    assert scorer.score_with_features(noise(2))[1] is None
+
+
+def test_features_of_the_shipped_network(default: Scorer) -> None:
+    """The shipped network's features do not depend on their company either."""
+    images = noise(BATCH + 3, size=default.input_size)
+    scores, features = default.score_with_features(images)
+    assert features is not None
+    assert features.shape == (BATCH + 3, 128)
+    assert bits(scores) == bits(default.score(images))
+    for number in (0, 17, BATCH + 2):
+        alone = default.score_with_features(images[number : number + 1])[1]
+        assert alone is not None
+        assert bits(alone[0]) == bits(features[number])
+
+
 def test_classes_that_do_not_fit() -> None:
     """A network is refused when it is loaded if it has not one score for each class."""
     for network, count, found in (
@@ -212,9 +249,10 @@ def test_tensorflow_agrees_with_onnx(default: Scorer, tensorflow_scorer: Scorer)
     """Both files of the shipped bundle hold the same network, within 1e-4."""
     images = noise(6, seed=4, size=default.input_size)
     images[:3] //= 3
-    scores = tensorflow_scorer.score(images)
+    scores, features = tensorflow_scorer.score_with_features(images)
     assert scores.dtype == np.float32
     assert scores == pytest.approx(default.score(images), abs=1e-4)
+    assert features == pytest.approx(default.score_with_features(images)[1], abs=1e-4)
     assert tensorflow_scorer.provider == "tensorflow/CPU:0"
 
 

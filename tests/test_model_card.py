@@ -219,8 +219,10 @@ Limits
   - It knows only what its training data shows: children.
 
 Files, by SHA-256
-  model.onnx  {"ab" * 32}
-  split.csv   {"cd" * 32}
+  model.onnx
+    {"ab" * 32}
+  split.csv
+    {"cd" * 32}
 
 Further fields
   parity  largest difference 5.96e-07, images 256

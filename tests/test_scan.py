@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,19 @@ from commands import rows, run, write_images
 from conftest import FAILED, OTHER, SCORED, encode, picture, write_archive
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_shard import GREY
 from tiny_bundle import write_tiny_bundle
 
 import batchscan
 from batchscan.errors import BatchscanError, BundleError, LabelError, NoImagesFound, UsageError
 from batchscan.image.decode import decode
+from batchscan.metrics.measure import metrics_from_result
 from batchscan.model.bundle import load_bundle
+from batchscan.model.reference import reference_bytes
 from batchscan.run.pipeline import _Scan
 from batchscan.run.summary import ScanSummary
 from batchscan.run.workspace import RunState
+from batchscan.schema import LATER_COLUMNS
 
 COLUMNS = {
     "path": pa.string(),
@@ -617,6 +622,88 @@ def scanned(desk: Desk) -> Desk:
     write_images(desk.archive, "a.jpeg", "b.jpeg")
     desk.scan()
     return desk
+
+
+def as_of_an_earlier_version(file: Path) -> None:
+    """Take away the columns that earlier versions did not write; scores become 0."""
+    schema = pq.read_schema(file)
+    table = pq.read_table(file).drop_columns(list(LATER_COLUMNS))
+    place = table.schema.get_field_index("score")
+    scores = pc.if_else(table["score"].is_valid(), pa.scalar(0, pa.float32()), None)
+    table = table.set_column(place, table.schema.field("score"), scores)
+    pq.write_table(table.replace_schema_metadata(schema.metadata), file)
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["plain", "hidden"])
+def test_result_of_an_earlier_version(calm: Desk, desk: Desk, hidden: bool) -> None:
+    """Scored rows that lack hashes are scored anew; failed ones stay, and nothing is mixed."""
+    write_archive(desk.archive)
+    options: dict[str, Any] = {"hide_paths": True, "id_key": b"k" * 32} if hidden else {}
+    desk.scan(**options)
+    expected = rows(desk.out)
+    as_of_an_earlier_version(desk.out)
+    assert metrics_from_result(desk.out).metrics
+    summary = desk.scan(**options)
+    assert (summary.scored_now, summary.unchanged) == (len(SCORED), len(FAILED))
+    assert rows(desk.out) == expected
+    assert desk.scan(**options).scored_now == 0
+    if not hidden:
+        stable = ("path", "score", "phash")
+        assert [[row[n] for n in stable] for row in rows(desk.out)] == [
+            [row[n] for n in stable] for row in rows(calm.out)
+        ]
+
+
+def test_parts_of_an_earlier_version(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that an earlier version left unfinished goes on, and scores its images anew."""
+    write_archive(desk.archive)
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Scan, "_measure", stop)
+        with pytest.raises(KeyboardInterrupt):
+            desk.scan()
+    expected = rows(desk.out)
+    desk.out.unlink()
+    work = desk.out.with_name(desk.out.name + ".work")
+    (part,) = work.glob("g*.parquet")
+    as_of_an_earlier_version(part)
+    summary = desk.scan()
+    assert (summary.scored_now, summary.unchanged) == (len(SCORED), len(FAILED))
+    assert rows(desk.out) == expected
+
+
+def test_another_reference(desk: Desk, tmp_path: Path) -> None:
+    """Another reference is another model: distances from both never stand in one result."""
+    write_images(desk.archive, "a.jpeg", "b.jpeg")
+    one, other = (
+        write_tiny_bundle(
+            tmp_path / name, features=True, further={"reference.npz": reference_bytes(reference)}
+        ).folder
+        for name, reference in (("one", GREY), ("other", replace(GREY, limit=100.0)))
+    )
+    desk.scan(model=one)
+    near = [row["ood_score"] for row in rows(desk.out)]
+    assert all(score is not None for score in near)
+    refused(desk, "another model", model=other)
+    desk.scan(model=other, fresh=True)
+    for before, row in zip(near, rows(desk.out), strict=True):
+        ratio = float(str(row["ood_score"])) / float(str(before))
+        assert ratio == pytest.approx(GREY.limit / 100, rel=1e-5)
+        assert "out_of_distribution" not in (row["flags"] or [])
+
+
+def test_a_reference_for_another_network(desk: Desk, tmp_path: Path) -> None:
+    """A reference of other features than the network's is refused in one line."""
+    write_images(desk.archive, "a.jpeg")
+    wide = replace(GREY, means=np.zeros((2, 3), np.float32), whitening=np.eye(3, dtype=np.float32))
+    bundle = write_tiny_bundle(
+        tmp_path / "wide", features=True, further={"reference.npz": reference_bytes(wide)}
+    )
+    with pytest.raises(BundleError, match="network with 3 features, found one with 2"):
+        desk.scan(model=bundle.folder)
 
 
 def test_another_model(scanned: Desk, tmp_path: Path) -> None:

@@ -18,10 +18,14 @@ from conftest import FAILED, SCORED, encode, picture, write_archive
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tiny_bundle import tiny_onnx
 
 from batchscan.archive import listing as archive_module
 from batchscan.errors import ImageFailure
+from batchscan.image.decode import decode
+from batchscan.image.perceptual_hash import hashes_as_text, perceptual_hashes
 from batchscan.model.bundle import load_bundle
+from batchscan.model.reference import Reference
 from batchscan.model.scorer import Scorer, open_scorer
 from batchscan.run.shard import Shard, load_sample, row_without_score, score_shard
 from batchscan.schema import SCORE_SCHEMA, score_table
@@ -190,6 +194,52 @@ def test_pixels_reach_the_network(tmp_path: Path) -> None:
     assert seen[0].shape[1:] == (64, 64)
     for mean in (60, 120, 180):
         assert rows[f"{mean}.png"]["score"] == pytest.approx(mean / 255, abs=0.03)
+
+
+GREY = Reference(
+    score_quantiles=np.linspace(0, 1, 1001, dtype=np.float32),
+    phashes=np.array([1], dtype=np.uint64),
+    means=np.array([[0.2, 0.2], [0.8, 0.8]], dtype=np.float32),
+    whitening=np.eye(2, dtype=np.float32),
+    limit=0.2,
+)
+"""Dark and bright images are near; grey ones of 0.5 lie 0.42 from both, 2.1 times the limit."""
+
+
+def test_hash_and_distance(archive: Path) -> None:
+    """A scored image has a hash, and where there is a reference its distance, flagged above 1."""
+    scorer = open_scorer("onnx", tiny_onnx(features=True), input_size=150)
+    shard = Shard("s", IMAGES)
+    rows = score_shard(str(archive), shard, scorer, reference=GREY).to_pylist()
+    for row in rows:
+        if row["status"] != "scored":
+            assert (row["phash"], row["ood_score"]) == (None, None)
+            continue
+        pixels = decode((archive / row["path"]).read_bytes(), 150).pixels
+        assert row["phash"] == hashes_as_text(perceptual_hashes(pixels[np.newaxis]))[0]
+        halves = pixels.reshape(2, -1).mean(axis=1) / 255
+        distance = min(np.linalg.norm(halves - 0.2), np.linalg.norm(halves - 0.8))
+        assert row["ood_score"] == pytest.approx(distance / 0.2, abs=1e-4)
+        assert ("out_of_distribution" in row["flags"]) == (row["ood_score"] > 1)
+    flagged = [row["path"] for row in rows if "out_of_distribution" in (row["flags"] or [])]
+    assert "unlabelled/grey.jpeg" in flagged
+    assert 0 < len(flagged) < len(SCORED)
+
+
+def test_no_distance(archive: Path, scorer: Scorer) -> None:
+    """Without a reference, or without features, there is no distance; scores are the same."""
+    with_features = open_scorer("onnx", tiny_onnx(features=True), input_size=150)
+    shard = Shard("s", IMAGES)
+    tables = [
+        score_shard(str(archive), shard, scorer),
+        score_shard(str(archive), shard, scorer, reference=GREY),
+        score_shard(str(archive), shard, with_features),
+    ]
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
+    assert tables[0]["ood_score"].null_count == len(IMAGES)
+    measured = score_shard(str(archive), shard, with_features, reference=GREY)
+    assert measured["score"].equals(tables[0]["score"])
 
 
 def test_names_that_are_no_text(tmp_path: Path, scorer: Scorer) -> None:

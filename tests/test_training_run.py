@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 import tiny_networks
@@ -36,11 +37,14 @@ from batchscan.errors import (
     UsageError,
 )
 from batchscan.image.decode import decode
+from batchscan.image.perceptual_hash import perceptual_hashes
 from batchscan.metrics.statistics import roc_auc
-from batchscan.model.bundle import Bundle, load_bundle
+from batchscan.model.bundle import Bundle, load_bundle, write_bundle
+from batchscan.model.reference import load_reference
 from batchscan.model.scorer import open_scorer
 from training import progress, run, workplace
 from training.device import open_device
+from training.reference import add_reference
 from training.run import TrainingSummary, train
 
 open_device(verbose=False)  # imports TensorFlow quietly, before the lines below do
@@ -157,6 +161,7 @@ def test_writes_everything(trained: Trained) -> None:
     """A run leaves a bundle, its history and pictures; no working folder."""
     names = {path.relative_to(trained.out).as_posix() for path in trained.out.rglob("*.*")}
     files = {"card.json", "model.onnx", "model.keras", "split.csv", "history.csv"}
+    files.add("reference.npz")
     assert files <= names
     assert all(name in files or name.startswith("pictures/") for name in names)
     assert {path.name for path in trained.out.parent.iterdir()} == {"data", "model", "copy"}
@@ -254,6 +259,114 @@ def test_threshold_reaches_the_target(trained: Trained) -> None:
     assert "at least 0.95 of the positive images" in card["threshold_rule"]
     assert "out-of-fold" in card["threshold_rule"]
     assert len(card["operating_curve"]) >= 2
+
+
+def test_reference_is_of_the_training_images(trained: Trained) -> None:
+    """A run leaves the hashes, out-of-fold scores and features of what it was trained on."""
+    bundle = trained.summary.bundle
+    reference = load_reference(bundle)
+    assert reference is not None
+    rows = [row for row in table(trained.out / "split.csv") if row["side"] == "train"]
+    pixels = pixels_of(trained.data, rows)
+    assert reference.phashes.tolist() == sorted(perceptual_hashes(pixels).tolist())
+    scores = out_of_fold(trained)[1]
+    wanted = np.quantile(scores, [0, 0.25, 0.5, 1])
+    assert reference.score_quantiles[[0, 250, 500, 1000]] == pytest.approx(wanted, abs=1e-5)
+    scorer = open_scorer("onnx", bundle.model_bytes("onnx"), input_size=16)
+    features = scorer.score_with_features(pixels)[1]
+    assert features is not None
+    normal = features[~is_positive(rows)].mean(axis=0)
+    assert reference.means[0] == pytest.approx(normal, abs=1e-5)
+    unlike = reference.out_of_distribution(features)
+    assert (unlike > 1).mean() < 0.1
+    assert np.median(unlike) > 0.1
+    entry = bundle.card["reference"]
+    assert (entry["images"], entry["scores"], entry["score_images"]) == (72, "out_of_fold", 72)
+    assert entry["limit"] == reference.limit
+
+
+def without_reference(trained: Trained, folder: Path) -> Bundle:
+    """Write the bundle as an earlier version would have, with a picture beside it."""
+    bundle = trained.summary.bundle
+    model = onnx.load_from_string(bundle.model_bytes("onnx"))
+    for values in (model.graph.output, model.graph.node):
+        (found,) = [value for value in values if value.name == "features"]
+        values.remove(found)
+    split = (trained.out / "split.csv").read_bytes()
+    written = write_bundle(
+        folder,
+        name=bundle.name,
+        files={"model.onnx": model.SerializeToString(), "split.csv": split},
+        classes=bundle.classes,
+        threshold=bundle.threshold,
+        input_size=bundle.input_size,
+        preprocessing=bundle.preprocessing,
+        details={name: value for name, value in bundle.card.items() if name != "reference"},
+    )
+    write(folder / "pictures" / "roc.png", b"a picture")
+    return written
+
+
+def test_reference_is_made_later(trained: Trained, tmp_path: Path) -> None:
+    """A bundle without one gets the reference that the run would have made; scores keep bits."""
+    older = without_reference(trained, tmp_path / "older")
+    newer = add_reference(trained.data, older.folder, tmp_path / "newer", trained.place)
+    made = (trained.out / "reference.npz").read_bytes()
+    assert (newer.folder / "reference.npz").read_bytes() == made
+    assert newer.card["reference"] == trained.summary.bundle.card["reference"]
+    assert newer.card["figures"] == older.card["figures"]
+    assert (newer.folder / "pictures" / "roc.png").read_bytes() == b"a picture"
+    rows = [row for row in table(trained.out / "split.csv") if row["side"] == "train"]
+    before, after = (
+        scores_of(bundle.model_bytes("onnx"), trained.data, rows) for bundle in (older, newer)
+    )
+    np.testing.assert_array_equal(before, after)
+
+
+def test_reference_without_the_trainings(trained: Trained, tmp_path: Path) -> None:
+    """Without the folds' networks, scores are those of training images, and the card says so."""
+    older = without_reference(trained, tmp_path / "older")
+    newer = add_reference(trained.data, older.folder, tmp_path / "newer")
+    assert newer.card["reference"]["scores"] == "in_sample"
+    rows = [row for row in table(trained.out / "split.csv") if row["side"] == "train"]
+    scores = scores_of(newer.model_bytes("onnx"), trained.data, rows)
+    reference = load_reference(newer)
+    assert reference is not None
+    assert reference.score_quantiles[[0, 1000]] == pytest.approx([scores.min(), scores.max()])
+
+
+def test_reference_of_other_images(trained: Trained, tmp_path: Path) -> None:
+    """Other images or trainings, or a place that would lose files: one line, nothing written."""
+    older = without_reference(trained, tmp_path / "older").folder
+    other = shutil.copytree(trained.data, tmp_path / "data")
+    next((other / "train" / "NORMAL").glob("IM-0005*")).unlink()
+    with pytest.raises(DatasetError, match=r"expected the \d+ images .*\(\d+ are missing"):
+        add_reference(other, older, tmp_path / "newer")
+    with pytest.raises(BundleError, match=r"fold-1/network\.onnx: cannot be read"):
+        add_reference(trained.data, older, tmp_path / "newer", tmp_path)
+    wrong = shutil.copytree(trained.place, tmp_path / "wrong")
+    shutil.copy(trained.place / "without-virus" / "network.onnx", wrong / "fold-1")
+    shutil.copy(trained.place / "without-bacteria" / "network.onnx", wrong / "fold-2")
+    with pytest.raises(BundleError, match="expected the trainings of"):
+        add_reference(trained.data, older, tmp_path / "newer", wrong)
+    with pytest.raises(BundleError, match="would delete pictures"):
+        add_reference(trained.data, older, older)
+    assert not (tmp_path / "newer").exists()
+
+
+def test_command_that_makes_a_reference(trained: Trained, tmp_path: Path) -> None:
+    """The command ends with a line that says where the bundle is, or with one that says why not."""
+    words = [sys.executable, "-m", "training.reference", trained.data]
+    older = without_reference(trained, tmp_path / "older").folder
+    for folder, code in ((older, 0), (tmp_path / "nowhere", 2)):
+        done = subprocess.run(
+            [*words, folder, "--out", tmp_path / "newer"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(f"batchscan: error: {tmp_path / 'nowhere'}")
+    assert done.stderr.count("\n") == 1
+    assert load_reference(load_bundle(tmp_path / "newer")) is not None
 
 
 def test_probabilities_are_mended(trained: Trained) -> None:

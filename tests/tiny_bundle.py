@@ -15,11 +15,12 @@ from batchscan.image.decode import PREPROCESSING
 from batchscan.model.bundle import Bundle, write_bundle
 
 
-def tiny_onnx(size: int = 150, seed: int = 0) -> bytes:
+def tiny_onnx(size: int = 150, seed: int = 0, *, features: bool = False) -> bytes:
     """Return an ONNX network: uint8 [N, size, size] -> float32 [N], a sigmoid of a weighted mean.
 
     The weights sum to 1, so a black image scores near 0, a mid-grey one 0.5, a white one near 1.
-    Different seeds give slightly different scores for any image that isn't flat.
+    Different seeds give slightly different scores for any image that isn't flat. `features` adds an
+    output of that name, float32 [N, 2]: the mean grey of the upper and of the lower half, 0 to 1.
     """
     weights = np.random.default_rng(seed).random((size * size, 1), dtype=np.float32) + 0.5
     weights /= weights.sum()
@@ -38,6 +39,15 @@ def tiny_onnx(size: int = 150, seed: int = 0) -> bytes:
         helper.make_node("Reshape", ["column", "one"], ["score"]),
     ]
     outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])]
+    if features:
+        constants["halves"] = np.array([-1, 2, size * size // 2], dtype=np.int64)
+        constants["white"] = np.array(255, dtype=np.float32)
+        nodes += [
+            helper.make_node("Div", ["grey", "white"], ["share"]),
+            helper.make_node("Reshape", ["share", "halves"], ["half"]),
+            helper.make_node("ReduceMean", ["half"], ["features"], axes=[2], keepdims=0),
+        ]
+        outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 2]))
     return _model(nodes, outputs, constants, size)
 
 
@@ -46,12 +56,15 @@ CENTRES = (0.2, 0.5, 0.8)
 
 
 def tiny_class_onnx(
-    size: int = 150, centres: Sequence[float] = CENTRES, output: str = "score"
+    size: int = 150,
+    centres: Sequence[float] = CENTRES,
+    output: str = "score",
+    map_name: str = "activation",
 ) -> bytes:
     """Return an ONNX network: uint8 [N, size, size] -> float32 [N, C], a softmax.
 
     The likeliest class is the one whose centre is nearest to the picture's mean grey, which is 0
-    for black and 1 for white. A class activation map, `activation`, comes before the scores.
+    for black and 1 for white. A map, `activation` by name, comes before the scores.
     """
     middle = np.array(centres, dtype=np.float32)
     constants = {
@@ -62,15 +75,15 @@ def tiny_class_onnx(
     }
     nodes = [
         helper.make_node("Cast", ["images"], ["grey"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["grey", "white"], ["activation"]),
-        helper.make_node("ReduceMean", ["activation"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Div", ["grey", "white"], [map_name]),
+        helper.make_node("ReduceMean", [map_name], ["mean"], axes=[1, 2], keepdims=0),
         helper.make_node("Reshape", ["mean", "column"], ["means"]),
         helper.make_node("MatMul", ["means", "weights"], ["slopes"]),
         helper.make_node("Add", ["slopes", "offsets"], ["logits"]),
         helper.make_node("Softmax", ["logits"], [output], axis=1),
     ]
     outputs = [
-        helper.make_tensor_value_info("activation", TensorProto.FLOAT, ["N", size, size]),
+        helper.make_tensor_value_info(map_name, TensorProto.FLOAT, ["N", size, size]),
         helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", "C"]),
     ]
     return _model(nodes, outputs, constants, size)
@@ -128,6 +141,7 @@ def write_tiny_bundle(
     preprocessing: str = PREPROCESSING,
     details: Mapping[str, Any] | None = None,
     split: str | None = None,
+    features: bool = False,
     further: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Write a bundle with `tiny_onnx` in it; another seed makes another model.
@@ -139,7 +153,7 @@ def write_tiny_bundle(
     return write_bundle(
         folder,
         name=name,
-        files={"model.onnx": tiny_onnx(size, seed), **further},
+        files={"model.onnx": tiny_onnx(size, seed, features=features), **further},
         classes=("NORMAL", "PNEUMONIA"),
         threshold=threshold,
         input_size=size,

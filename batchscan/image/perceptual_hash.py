@@ -6,16 +6,16 @@ usually take the lowest frequencies; but these show what all chests have in comm
 patients come near, too. `FREQUENCIES` are those from which on signs differ from patient to patient
 like thrown coins, and stay as steady as others where a file is shrunk or encoded again.
 
-Measured on 5,206 chest X-rays of children (`python -m benchmarks.near_duplicates`), in bits that
+Measured on 5,206 chest X-rays of children (`python -m benchmarks.training_images`), in bits that
 differ:
 
-- of 13,544,422 pairs of images of different patients none had 6 or less, one 7, five 8, 48 ten;
-  the mean is 32. So a false match within `NEAR` is rarer than 1 in 10 million pairs. Counts fall to
-  about a third with each bit less, which makes some 3 in a billion likely; in an archive of ten
-  million images that is still one image in a few dozen, in one of 100,000 one in thousands;
-- of 120 originals, their copies of 224 x 224 pixels had 4 at most, half as large ones 2, JPEG of
-  quality 30 had 4, of quality 10 in 95% of the images 4 (at most 6), other contrast 2 (6), other
-  gamma 4 (7). Turned by one degree (8) or cut by 2% on each side (13) they are mostly missed.
+- Of 13,544,422 pairs of images of different patients none had 6 or less, two had 7, six 8 or less,
+  47 had 10 or less; the mean is 32. With each bit less there are about 2.8 times fewer, which makes
+  some 7 pairs in a billion within `NEAR`: of a million images of other patients, about 40 would
+  pass for one of 5,206 training images, and one in 140 has a stranger within `NEAR` among them.
+- Of 120 originals, their copies of 224 x 224 pixels had 4 at most, copies of half the size 2, JPEG
+  of quality 30 had 4; quality 10, other contrast and other gamma 4 in 95% of the images (and at
+  most 6, 6 and 7). Turned by a degree (8 in 95%) or cut by 2% on each side (13) most are missed.
 """
 
 from __future__ import annotations

@@ -34,12 +34,17 @@ def render_card(bundle: Bundle) -> str:
         "Operating point": _operating_point(bundle, card),
         "Shift suite": _take(card, "shift_suite", card_tables.shift_suite),
         "Groups left out of training": _take(card, "groups_left_out", _groups),
-        "Reference of the training images": outline(card.pop("reference", {})),
+        "Reference of the training images": _take(card, "reference", outline),
         "Limits": _take(card, "limits", _sentences),
-        "Files, by SHA-256": outline(card.pop("files")),
+        "Files, by SHA-256": _files(card.pop("files")),
         "Further fields": outline(card),
     }
     return "\n\n".join("\n".join([title, *lines]) for title, lines in sections.items() if lines)
+
+
+def _files(digests: Mapping[str, str]) -> list[str]:
+    """Lay out each digest below its name: side by side, they are too wide."""
+    return [line for name, digest in digests.items() for line in (f"  {name}", f"    {digest}")]
 
 
 def _identity(bundle: Bundle, card: Fields) -> list[str]:
