@@ -78,7 +78,8 @@ class Attempts:
             self._say("a worker died; its one image is given up", "image_given_up")
             self._give_up(shard, "timeout" if words.stalled else "decoder_crash")
         else:
-            self._say(f"a worker died; its {images:,} images are given to another", "worker_lost")
+            what = f"{images:,} images are" if images > 1 else "one image is"
+            self._say(f"a worker died; its {what} given to another", "worker_lost")
             self._try_again(shard, deaths, words)
 
     def _try_again(self, shard: Shard, deaths: int, words: LastWords) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from boxes import KINDS, packed, put, tarred, zipped
 from commands import environment, rows, run, write_images
 from conftest import FAILED, OTHER, SCORED, encode, picture, write_archive
 from hypothesis import given, settings
@@ -120,6 +121,46 @@ def test_nothing_changed(filled: Desk) -> None:
     nameless = {"PNEUMONIA/no-extension", *OTHER}  # What they are, only their content tells.
     assert set(filled.image_requests()) - {""} == nameless
     assert filled.rows() == before
+
+
+def test_containers_on_a_store(desk: Desk) -> None:
+    """Images in zip and tar files on a store are listed in order, and scored as those on a disk.
+
+    A damaged container is a row; a second run scores nothing, and another one what was replaced.
+    """
+    here = desk.folder / "archive"
+    write_images(here, "NORMAL/a.png", "box.zip.png", "z.png")
+    jpeg, png = encode(picture(seed=1), "jpeg"), encode(picture(seed=2), "png")
+    for kind in KINDS:
+        put(here / f"PNEUMONIA/box{kind}", packed({"in/x.jpeg": jpeg, "y": png}, kind))
+    put(here / "outer.zip", zipped({"inner.tar": tarred({"deep.png": png})}))
+    put(here / "bad.zip", zipped({"x.jpeg": jpeg})[:-30])
+    batchscan.scan(here, desk.folder / "local.parquet", model=desk.model, workers=0)
+    desk.bucket.fill(here, "archive")
+    summary = desk.scan()
+    assert summary.notes.containers == len(KINDS) + 2
+    unlike = {"modified": None}
+    expected = [row | unlike for row in rows(desk.folder / "local.parquet")]
+    (desk.folder / "far.parquet").write_bytes(desk.bucket.get("out/results.parquet"))
+    assert [row | unlike for row in rows(desk.folder / "far.parquet")] == expected
+    again = desk.scan()
+    assert (again.scored_now, again.unchanged) == (0, len(expected))
+    desk.bucket.put("archive/PNEUMONIA/box.zip", zipped({"in/x.jpeg": png}))
+    changed = desk.scan()
+    assert (changed.scored_now, changed.dropped) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar.gz"])
+def test_a_container_on_a_store_as_archive(desk: Desk, kind: str) -> None:
+    """A zip or tar file on a store can be the archive itself."""
+    jpeg, png = encode(picture(seed=1), "jpeg"), encode(picture(seed=2), "png")
+    desk.bucket.put(f"NORMAL{kind}", packed({"b/x.jpeg": jpeg, "y.png": png}, kind))
+    summary = desk.scan(archive=f"s3://{desk.bucket.name}/NORMAL{kind}")
+    assert summary.scored_now == 2
+    assert list(desk.rows()) == ["b/x.jpeg", "y.png"]
+    assert {row["label"] for row in desk.rows().values()} == {"NORMAL"}
+    again = desk.scan(archive=f"s3://{desk.bucket.name}/NORMAL{kind}")
+    assert (again.scored_now, again.unchanged) == (0, 2)
 
 
 def test_hidden_rows_are_known_again(filled: Desk) -> None:

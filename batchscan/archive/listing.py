@@ -96,7 +96,10 @@ def _check_bucket(root: Uri) -> None:
     try:
         if is_folder(root):
             return
-        found = "nothing there" if object_state(root) is None else "an object"
+        is_object = object_state(root) is not None
+        if is_object and is_container(root.name):
+            return
+        found = "an object" if is_object else "nothing there"
         if root.path and not is_folder(replace(root, path="")):
             found = f"no bucket {root.authority}"
     except OSError as error:
@@ -104,9 +107,10 @@ def _check_bucket(root: Uri) -> None:
     raise UsageError(f"{root}: expected a folder of X-rays, found {found}; check the address")
 
 
-def archive_name(root: Path) -> str:
+def archive_name(root: Location) -> str:
     """Return the archive's own name as that of a folder: `NORMAL`, or `NORMAL.zip!`."""
-    return root.name + "!" if is_container(root.name) and root.is_file() else root.name
+    whole = is_container(root.name) and (isinstance(root, Uri) or root.is_file())
+    return root.name + "!" if whole else root.name
 
 
 def list_images(
@@ -123,16 +127,15 @@ def list_images(
     A file is an image if its name says so, or if its first bytes do; it may be one, and counts, if
     they cannot be read. So is a file in a container, and a container that cannot be read to its
     end. `peek=False` trusts the names, for a quick estimate. `skip` holds real paths
-    (`batchscan.storage.location.shown`) of folders that are passed over. On an object store,
-    containers are not looked into.
+    (`batchscan.storage.location.shown`) of folders that are passed over.
     """
     selection = selection or Selection()
-    if isinstance(root, Uri):
-        yield from _list_objects(root, notes, selection, skip, peek)
-        return
-    containers = ContainerListing(os.fspath(root), notes, selection, rules, peek=peek)
-    if os.path.isfile(root):
+    containers = ContainerListing(root, notes, selection, rules, peek=peek)
+    if is_container(root.name) and (isinstance(root, Uri) or os.path.isfile(root)):
         yield from containers.whole_archive()
+        return
+    if isinstance(root, Uri):
+        yield from _list_objects(root, notes, selection, skip, containers, peek)
         return
     for name in _walk(os.fspath(root), notes, selection, skip):
         if name.endswith(INSIDE):
@@ -148,25 +151,48 @@ def list_images(
 
 
 def _list_objects(
-    root: Uri, notes: ListingNotes, selection: Selection, skip: frozenset[str], peek: bool
+    root: Uri,
+    notes: ListingNotes,
+    selection: Selection,
+    skip: frozenset[str],
+    containers: ContainerListing,
+    peek: bool,
 ) -> Iterator[str]:
     visitor = Visitor(
         order=sort_key,
         enters=lambda name: selection.enters(display_path(name)) and shown(root / name) not in skip,
         unreadable=lambda name: notes.unreadable_folders.append(display_path(name)),
     )
-    objects = (found for found in walk(root, visitor) if selection.takes(display_path(found[0])))
+    objects = (
+        found
+        for found in walk(root, visitor)
+        if is_container(found[0]) or selection.takes(display_path(found[0]))
+    )
 
     def in_question(name: str) -> bool:
-        return peek and not _is_named_image(name)
+        return peek and not (_is_named_image(name) or is_container(name))
 
     for name, state, head in with_heads(root, objects, in_question, SNIFF_BYTES):
+        notes.state = None
+        yield from _members_before(name, containers)
+        if is_container(name):
+            yield from containers.look_into(name)
+            continue
         unknown = isinstance(head, OSError) and not isinstance(head, FileNotFoundError)
         if _is_named_image(name) or unknown or (isinstance(head, bytes) and sniff(head)):
             notes.state = state
             yield name
         else:
             notes.other_files[kind_of_other(name)] += 1
+    notes.state = None
+    yield from _members_before(None, containers)
+
+
+def _members_before(name: str | None, containers: ContainerListing) -> Iterator[str]:
+    """Yield the images in containers whose paths come before a name, or all that are left."""
+    for prefix in sorted(containers.waiting(), key=sort_key):
+        if name is None or sort_key(prefix) < sort_key(name):
+            yield from containers.members_of(prefix)
 
 
 def _is_image(file: str, peek: bool) -> bool:
@@ -180,8 +206,13 @@ def _is_image(file: str, peek: bool) -> bool:
         return error.errno not in _NOTHING_THERE  # Its row says why nobody knows what it is.
 
 
-def _is_picture(file: str) -> bool:
-    """Say whether a file whose name promises a container is an image all the same."""
+def _is_picture(file: str | Uri) -> bool:
+    """Say whether a file whose name promises a container is an image all the same.
+
+    Of objects nobody asks: it would be a request for each.
+    """
+    if isinstance(file, Uri):
+        return False
     try:
         return _begins_like_image(file)
     except OSError:
@@ -303,13 +334,13 @@ def file_state(root: str, name: str) -> FileState | None:
 
     For a file in a container: its own size, and the time of the container.
     """
-    if is_uri(root):
-        return _object_state(root, name)
     place = locate(root, name)
     if place is not None and place.inner:
         return member_state(place, DEFAULT_RULES)
+    if is_uri(root):
+        return _object_state(root, name)
     try:
-        with reachable(place.file if place else os.path.join(root, name)) as path:
+        with reachable(_path_of(root, name)) as path:
             return as_state(os.stat(path))
     except OSError:
         return None
@@ -318,11 +349,11 @@ def file_state(root: str, name: str) -> FileState | None:
 def read_image(root: str, name: str, rules: Rules = DEFAULT_RULES) -> tuple[bytes, FileState]:
     """Read a whole file, with its state at that moment; raises `ImageFailure`."""
     try:
-        if is_uri(root):
-            return _read_object(root, name, rules)
         place = locate(root, name)
         if place is not None and (place.inner or not _is_picture(place.file)):
             return read_member(place, rules)
+        if is_uri(root):
+            return _read_object(root, name, rules)
         with (
             reachable(os.path.join(root, name)) as path,
             open(path, "rb", buffering=0, opener=open_at_once) as stream,
@@ -362,6 +393,12 @@ def _read_object(root: str, name: str, rules: Rules) -> tuple[bytes, FileState]:
     if len(data) != state.bytes:
         raise ImageFailure("changed", f"{state.bytes:,} bytes were there, {len(data):,} came")
     return data, state
+
+
+def _path_of(root: str, name: str) -> str:
+    """Return a file's path; the archive's own where that is a container."""
+    whole = is_container(root) and os.path.isfile(root)
+    return root if whole else os.path.join(root, name)
 
 
 def _object_state(root: str, name: str) -> FileState | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from os.path import join
 from typing import TYPE_CHECKING
 
 from batchscan.archive.display import display_path, sort_key
@@ -11,6 +11,7 @@ from batchscan.container.kind import INSIDE
 from batchscan.container.reading import ITSELF, look_inside
 from batchscan.container.visit import Contents, Wanted
 from batchscan.rules import Rules
+from batchscan.storage.location import Location, Uri
 
 if TYPE_CHECKING:
     from batchscan.archive.listing import ListingNotes, Selection
@@ -18,11 +19,17 @@ if TYPE_CHECKING:
 _EXAMPLES = 5
 
 
+def _file(root: Location, name: str = "") -> str | Uri:
+    if isinstance(root, Uri):
+        return root / name if name else root
+    return os.path.join(root, name) if name else os.fspath(root)
+
+
 class ContainerListing:
     """What a listing knows of the containers that it has come across."""
 
     def __init__(
-        self, root: str, notes: ListingNotes, selection: Selection, rules: Rules, *, peek: bool
+        self, root: Location, notes: ListingNotes, selection: Selection, rules: Rules, *, peek: bool
     ) -> None:
         self._root = root
         self._notes = notes
@@ -33,7 +40,7 @@ class ContainerListing:
 
     def whole_archive(self) -> Iterator[str]:
         """Yield the images of an archive that is a container itself."""
-        names, damaged = self._look(self._root, "")
+        names, damaged = self._look(_file(self._root), "")
         if damaged:
             names.append(ITSELF)
         yield from sorted(names, key=sort_key)
@@ -45,7 +52,7 @@ class ContainerListing:
             return
         if not self._selection.reaches(path + "!"):
             return
-        images, damaged = self._look(join(self._root, name), name + INSIDE)
+        images, damaged = self._look(_file(self._root, name), name + INSIDE)
         if images:
             self._waiting[name + INSIDE] = images
         if damaged and self._selection.takes(path):
@@ -57,7 +64,11 @@ class ContainerListing:
         """Yield the images of the container whose images' paths begin so."""
         yield from sorted(self._waiting.pop(prefix, []), key=sort_key)
 
-    def _look(self, file: str, prefix: str) -> tuple[list[str], bool]:
+    def waiting(self) -> list[str]:
+        """Return the prefixes of the containers whose images have not had their turn."""
+        return list(self._waiting)
+
+    def _look(self, file: str | Uri, prefix: str) -> tuple[list[str], bool]:
         """Return the paths of a container's images, and whether something is wrong with it."""
         wanted = Wanted(
             lambda inner: self._selection.takes(display_path(prefix + inner)),

@@ -37,6 +37,7 @@ from batchscan.container.visit import (
 )
 from batchscan.errors import ImageFailure
 from batchscan.rules import Rules
+from batchscan.storage.location import Location, Uri, is_uri, location
 
 ITSELF = "."
 """Stands for the archive where that is a container itself."""
@@ -53,15 +54,18 @@ atexit.register(_shelf.clear)
 class Place:
     """The container's file, and the member's name in it; "" for the container itself."""
 
-    file: str
+    file: str | Uri
     inner: str
 
 
 def locate(root: str, name: str) -> Place | None:
     """Find the container that a path leads into or to; None for a plain file.
 
-    Where a folder's name ends in `.zip!`, the file system wins.
+    Where a folder's name ends in `.zip!`, the file system wins. On a store, whose listing leads
+    into no such folder where there is a container, names alone decide, without a request.
     """
+    if is_uri(root):
+        return _locate_object(root, name)
     if is_container(root) and os.path.isfile(root):
         return Place(root, "" if name == ITSELF else name)
     for match in BOUNDARY.finditer(name) if INSIDE in name else ():
@@ -71,17 +75,31 @@ def locate(root: str, name: str) -> Place | None:
     return Place(os.path.join(root, name), "") if is_container(name) else None
 
 
-def look_inside(file: str, rules: Rules, wanted: Wanted, *, peek: bool = True) -> Contents:
+def _locate_object(root: str, name: str) -> Place | None:
+    folder = location(root)
+    assert isinstance(folder, Uri)
+    if is_container(folder.name):
+        return Place(folder, "" if name == ITSELF else name)
+    match = BOUNDARY.search(name)
+    if match:
+        return Place(folder / name[: match.end() - len(INSIDE)], name[match.end() :])
+    return Place(folder / name, "") if is_container(name) else None
+
+
+def look_inside(file: str | Uri, rules: Rules, wanted: Wanted, *, peek: bool = True) -> Contents:
     """List the images of a container. Members whose content can't be seen count as images.
 
     `peek=False` trusts the names, and leaves compressed tars and nested containers out. Raises
     nothing: what is wrong is in the result.
     """
     contents = Contents()
-    if not peek and is_stream(file):
+    if not peek and is_stream(_name_of(file)):
         return contents
     try:
-        with inside_container(), _shelf.borrow(file, state_of(file), _opener(file, rules)) as held:
+        with (
+            inside_container(),
+            _shelf.borrow(str(file), state_of(file), _opener(file, rules)) as held,
+        ):
             visitor = Visitor(rules, wanted, peek, contents, held if peek else None)
             visitor.visit(held.container)
     except OSError as error:
@@ -90,7 +108,7 @@ def look_inside(file: str, rules: Rules, wanted: Wanted, *, peek: bool = True) -
         contents.problem = Problem(
             "permission_denied" if denied else "read_error", str(error.errno)
         )
-    if os.path.isdir(file + "!"):
+    if _is_hidden(file):
         contents.problem, contents.images = _HIDDEN, []
     return contents
 
@@ -103,7 +121,7 @@ def read_member(place: Place, rules: Rules) -> tuple[bytes, FileState]:
     """
     with inside_container():
         state = state_of(place.file)
-        with _shelf.borrow(place.file, state, _opener(place.file, rules)) as held:
+        with _shelf.borrow(str(place.file), state, _opener(place.file, rules)) as held:
             if not place.inner:
                 raise _own_problem(place.file, held.container, rules)
             outer, inner = _split(place.inner)
@@ -125,7 +143,7 @@ def member_state(place: Place, rules: Rules) -> FileState | None:
     try:
         with inside_container():
             state = state_of(place.file)
-            with _shelf.borrow(place.file, state, _opener(place.file, rules)) as held:
+            with _shelf.borrow(str(place.file), state, _opener(place.file, rules)) as held:
                 if place.inner in held.sizes:
                     return FileState(held.sizes[place.inner][1], state.modified)
                 outer, inner = _split(place.inner)
@@ -146,7 +164,7 @@ def in_reading_order(root: str, names: Iterator[str], rules: Rules) -> Iterator[
     So a worker that is given them in this order goes through the stream once. The names of one
     compressed tar at a time are held.
     """
-    whole = is_stream(root) and os.path.isfile(root)
+    whole = is_stream(_name_of(location(root))) and (is_uri(root) or os.path.isfile(root))
     for stream, group in groupby(names, lambda name: root if whole else _stream_of(name)):
         if stream is None:
             yield from group
@@ -172,7 +190,7 @@ def _stream_numbers(root: str, names: list[str], rules: Rules) -> dict[str, int]
     cut = len(names[0]) - len(place.inner)
     try:
         opener = _opener(place.file, rules)
-        with _shelf.borrow(place.file, state_of(place.file), opener) as held:
+        with _shelf.borrow(str(place.file), state_of(place.file), opener) as held:
             sizes = held.sizes
             return {name: sizes[name[cut:]][0] for name in names if name[cut:] in sizes}
     except OSError:
@@ -184,8 +202,17 @@ def close_containers() -> None:
     _shelf.clear()
 
 
-def _opener(file: str, rules: Rules) -> Callable[[], Container]:
-    return partial(open_container, file, partial(open_seekable, file), rules.containers)
+def _opener(file: str | Uri, rules: Rules) -> Callable[[], Container]:
+    return partial(open_container, _name_of(file), partial(open_seekable, file), rules.containers)
+
+
+def _name_of(file: Location | str) -> str:
+    return os.path.basename(file) if isinstance(file, str) else file.name
+
+
+def _is_hidden(file: str | Uri) -> bool:
+    """Say whether a folder has the name under which a container's members would be found."""
+    return isinstance(file, str) and os.path.isdir(file + "!")
 
 
 def _open_nested(held: Held[Container], outer: str, rules: Rules) -> Container:
@@ -214,9 +241,9 @@ def _split(inner: str) -> tuple[str, str | None]:
     return inner[: match.end() - len(INSIDE)], inner[match.end() :]
 
 
-def _own_problem(file: str, container: Container, rules: Rules) -> ImageFailure:
+def _own_problem(file: str | Uri, container: Container, rules: Rules) -> ImageFailure:
     """Say what is wrong with a container that the listing found to be damaged."""
-    if file and os.path.isdir(file + "!"):
+    if file and _is_hidden(file):
         return _HIDDEN.failure()
     contents = Contents()
     visitor = Visitor(rules, EVERYTHING, bool(file), contents, None)

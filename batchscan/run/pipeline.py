@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -213,8 +212,7 @@ class _Scan:
 
     def _own_name(self) -> str:
         """Return the archive's own name, which may be that of a class."""
-        archive = self._archive
-        return archive_name(archive) if isinstance(archive, Path) else archive.name
+        return archive_name(self._archive)
 
     def _compare_limits(self, earlier: Any) -> None:
         """Where rows were made under other limits, or nobody knows which, what hit them may pass.

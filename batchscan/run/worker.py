@@ -185,7 +185,7 @@ def _is_empty(folder: str) -> bool:
     place = location(folder)
     try:
         if isinstance(place, Uri):
-            return not is_folder(place)
+            return not (is_there(place) if is_container(place.name) else is_folder(place))
         with os.scandir(folder) as entries:
             return next(entries, None) is None
     except OSError:

@@ -142,12 +142,18 @@ def _figures(
     )
 
 
+def _score(value: float) -> str:
+    """Write a score so that those close to 1 can be told apart."""
+    return f"1 - {1 - value:.1e}" if 0.9999 < value < 1 else f"{value:.4f}"
+
+
 def _bins(
     edges: Numbers, expected: Numbers, counts: NDArray[np.int64], ending: str, of_class: str
 ) -> Table:
-    names = [f"up to {edges[0]:.4f}"] if edges.size else ["all"]
-    names += [f"above {low:.4f}, up to {high:.4f}" for low, high in pairwise(edges)]
-    names += [f"above {edges[-1]:.4f}"] if edges.size else []
+    shown = [_score(edge) for edge in edges.tolist()]
+    names = [f"up to {shown[0]}"] if shown else ["all"]
+    names += [f"above {low}, up to {high}" for low, high in pairwise(shown)]
+    names += [f"above {shown[-1]}"] if shown else []
     return Table(
         key=f"bins{ending}",
         caption=f"Bins of the index: deciles of the scores{of_class} of the training images",
