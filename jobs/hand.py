@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .attempts import Attempt
@@ -24,6 +25,8 @@ class Hand:
     ready: bool = False
     queue: deque[tuple[Any, Attempt]] = field(default_factory=deque)
     since: float = 0.0  # When the first shard of the queue was begun.
+    note: int | None = None  # When the worker last wrote which image it has in work.
+    looks: int = 0  # How often that time was found unchanged.
 
     def give(self, attempt: Attempt) -> None:
         """Put a shard into the worker's queue."""
@@ -38,6 +41,19 @@ class Hand:
         self.queue = deque(entry for entry in self.queue if entry[0] != reference)
         seconds, self.since = now - self.since, now
         return attempt, seconds
+
+    def stands_still(self, file: Path) -> int:
+        """Say in how many looks in a row the worker's note has not changed; 0 where there is none.
+
+        Looks are counted, not seconds: a driver that was stopped itself must not blame its workers.
+        """
+        try:
+            note: int | None = file.stat().st_mtime_ns
+        except OSError:
+            note = None
+        self.looks = self.looks + 1 if note is not None and note == self.note else 0
+        self.note = note
+        return self.looks
 
     def has_suspect(self) -> bool:
         """Say whether it works on a shard that another worker died of."""

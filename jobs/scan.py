@@ -19,7 +19,7 @@ from batchscan.run.pipeline import run_scan
 from batchscan.run.plan import taper
 from batchscan.run.shard import Shard
 from batchscan.run.summary import ScanSummary
-from batchscan.run.worker import Job, ShardWorker, committed, score_here
+from batchscan.run.worker import Job, ShardWorker, committed, note_file, score_here
 
 from .attempts import Attempt, Attempts
 from .copies import Copies
@@ -34,6 +34,8 @@ _STARTS = 3  # Deaths of starting workers in a row, with none at work, that end 
 _ROLL_CALL_SECONDS = 5.0
 _NOTICE_SECONDS = 60.0
 _FAREWELL_SECONDS = 10.0
+_STUCK_LOOKS = 10
+_STUCK_TIMES = 5.0
 
 
 def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
@@ -75,6 +77,7 @@ class _Crew:
         self._pace = Pace()
         self._failed_starts = 0
         self._next_roll_call = 0.0
+        self._next_look = 0.0
         self._next_notice = time.monotonic() + 10.0
 
     def work(self) -> None:
@@ -86,6 +89,7 @@ class _Crew:
                 self._dismiss_stragglers()
                 return
             self._collect()
+            self._end_stuck()
             self._explain_waiting()
             self._observer.tick()
 
@@ -158,6 +162,23 @@ class _Crew:
                     if self._copies.may_copy(attempt):
                         return self._copies.copy(attempt)
         return None
+
+    def _end_stuck(self) -> None:
+        """End workers that not even their own watchdog can end: a stopped process does nothing.
+
+        They have five times as long as an image may take, and ten seconds at least.
+        """
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + 1.0
+        limit = max(_STUCK_LOOKS, _STUCK_TIMES * self._job.rules.decode_seconds)
+        for hand in self._hands:
+            if not hand.queue:
+                continue
+            if hand.stands_still(note_file(self._job, hand.queue[0][1].shard)) > limit:
+                hand.looks = 0
+                self._observer.notice("a worker stands still and is ended", "worker_stuck")
+                self._ray.kill(hand.actor)
 
     def _dismiss_stragglers(self) -> None:
         """End workers that are busy with what others have done, before the parts are merged."""

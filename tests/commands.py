@@ -50,6 +50,7 @@ _sleep = 10_000
 _actions = {
     b"poison:abort": os.abort,
     b"poison:kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    b"poison:stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     b"poison:hang": lambda: ctypes.CDLL(None).sleep(_sleep),
     b"poison:stall": lambda: ctypes.PyDLL(None).sleep(_sleep),  # Keeps Python's lock meanwhile.
 }

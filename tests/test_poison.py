@@ -102,6 +102,19 @@ def test_without_workers(tmp_path: Path, tiny_bundle: Path) -> None:
     assert [row["failure"] for row in rows(out)] == [None, "timeout"]
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_image_that_stops_its_worker(tmp_path: Path, tiny_bundle: Path, workers: str) -> None:
+    """An image whose decoder stops the whole process, watchdog and all, costs its row, no more."""
+    archive = write_images(tmp_path / "archive", "a.jpeg", "z.jpeg")
+    write_poison(archive / "m.jpeg", "stop")
+    env, out = poisoned(tmp_path / "plant"), tmp_path / "results.parquet"
+    command = ["run", archive, "--out", out, "--model", tiny_bundle, "--decode-seconds", "1"]
+    done = run(*command, "--workers", workers, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "stands still" in done.stderr
+    assert [row["failure"] for row in rows(out)] == [None, "decoder_crash", None]
+
+
 def test_stopped_worker(tmp_path: Path, tiny_bundle: Path) -> None:
     """A worker that was stopped for longer than an image may take blames no image."""
     archive = write_images(tmp_path / "archive", "a.jpeg", "gated.jpeg")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from batchscan.image.decode import PREPROCESSING, decode
 
-TEST_CARD = Path(__file__).with_name("test_card.jpeg")
+TEST_CARD = Path(__file__).with_name("test_card.jpg")
 """A phantom as a JPEG in colour: 900 x 720, so that it is reduced while it is decoded."""
 
 SIZE = 144
