@@ -245,9 +245,28 @@ def test_small_groups() -> None:
         ("b", False),
         ("tiny", True),
     ]
-    assert block(section, "figures_site").rows[2][-1] == "too small"
+    assert block(section, "figures_site").rows[2][-1] == "too few positives and negatives"
     assert set(block(section, "differences_site").rows[2][1:]) == {None}
     assert "6 tests" in block(section, "finding").text
+
+
+def test_groups_of_one_class() -> None:
+    """Groups of ill people alone are compared by sensitivity, and by nothing else."""
+    score, truth = drawn()
+    kind = np.where(truth, np.where(np.arange(score.size) % 2, "virus", "bacteria"), "none")
+    section = subgroups_section(rows_of(score, truth, by={"kind": kind}))
+    muted = {
+        name: [row.muted for row in block(section, f"forest_{name}").rows]
+        for name in ("auc", "sensitivity", "specificity")
+    }
+    groups = [row[0] for row in block(section, "figures_kind").rows]
+    assert groups == ["bacteria", "none", "virus"]
+    assert muted["auc"] == [True, True, True]
+    assert muted["sensitivity"] == [False, True, False]
+    assert muted["specificity"] == [True, False, True]
+    rows = {row[0]: row[1:] for row in block(section, "differences_kind").rows}
+    assert [rows["virus"][place].value is None for place in (0, 2, 4)] == [True, False, True]
+    assert "2 tests" in block(section, "finding").text
 
 
 def test_plots() -> None:

@@ -18,9 +18,15 @@ from batchscan.report.figures.groups import Groups
 from batchscan.report.figures.rates import Rates, rates_of
 
 FEWEST = 10
-"""A group with fewer positives or negatives than this is too small to be compared."""
+"""Figures that rest on fewer images than this are not compared."""
 
 COMPARED = ("auc", "sensitivity", "specificity")
+
+_RESTS_ON = {
+    "auc": ("positives", "negatives"),
+    "sensitivity": ("positives",),
+    "specificity": ("negatives",),
+}
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,11 @@ class Figures:
     area: Area | None
     rates: Rates
 
-    @property
-    def too_small(self) -> bool:
-        """Whether there are fewer than `FEWEST` positives or negatives."""
-        return min(self.rates.sensitivity.n, self.rates.specificity.n) < FEWEST
+    def lacks(self, name: str) -> tuple[str, ...]:
+        """Say of what there is too little to compare a figure of `COMPARED`, or nothing."""
+        counts = {"positives": self.rates.sensitivity.n, "negatives": self.rates.specificity.n}
+        rests_on = _RESTS_ON[name]
+        return tuple(what for what in rests_on if counts[what] < FEWEST)
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ class Difference:
 class Compared:
     """A group: its figures, and how those named in `COMPARED` differ from the rest.
 
-    There are no differences where the group or the rest is too small, or nothing is left.
+    There are no differences where the group is all there is. A difference whose figure rests on too
+    few images of the group or the rest has neither value nor p-value.
     `mirrored` is True for the second of two groups: its tests are those of the first.
     """
 
@@ -102,8 +110,8 @@ def compare(sample: Sample, groups: Groups) -> Iterator[Compared]:
         return figures_of(sample.part(groups.number == group))
 
     def rest(group: int) -> Figures | None:
-        small = count == 1 or found[group].too_small
-        return None if small else figures_of(sample.part(groups.number != group))
+        alone = count == 1 or all(found[group].lacks(name) for name in COMPARED)
+        return None if alone else figures_of(sample.part(groups.number != group))
 
     with ThreadPoolExecutor(2) as pool:  # Arithmetic on whole columns lets another thread run.
         found = list(pool.map(own, range(count)))
@@ -130,16 +138,21 @@ def _mirrored(difference: Difference) -> Difference:
 
 
 def _differences(group: Figures, rest: Figures | None) -> tuple[Difference, ...]:
-    """Return the differences in the order of `COMPARED`; none where either is too small."""
-    if rest is None or group.too_small or rest.too_small:
+    """Return the differences in the order of `COMPARED`; none without a rest."""
+    if rest is None:
         return ()
-    if group.area is None or rest.area is None:
-        return ()
-    return (
-        Difference(*area_difference(group.area, rest.area)),
-        Difference(*rate_difference(group.rates.sensitivity, rest.rates.sensitivity)),
-        Difference(*rate_difference(group.rates.specificity, rest.rates.specificity)),
-    )
+    return tuple(_difference(name, group, rest) for name in COMPARED)
+
+
+def _difference(name: str, group: Figures, rest: Figures) -> Difference:
+    if group.lacks(name) or rest.lacks(name):
+        return Difference(Estimate(None), None)
+    if name == "auc":
+        assert group.area is not None  # It has images of both classes, and so has the rest.
+        assert rest.area is not None
+        return Difference(*area_difference(group.area, rest.area))
+    own, others = getattr(group.rates, name), getattr(rest.rates, name)
+    return Difference(*rate_difference(own, others))
 
 
 def corrected(groups: Sequence[Compared]) -> tuple[list[Compared], int]:

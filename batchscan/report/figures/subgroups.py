@@ -122,10 +122,11 @@ def _signed(value: float | None) -> str:
 
 
 def _rule(groups: Sequence[Compared]) -> Text:
-    small = sum(1 for group in groups if group.figures.too_small)
+    small = sum(1 for group in groups if group.figures.lacks("auc"))
     text = (
-        f"Groups with fewer than {FEWEST} positive or {FEWEST} negative images are too small to "
-        f"say anything: they are marked, and not compared. Here: {small:,} of {len(groups):,}."
+        f"Figures that rest on fewer than {FEWEST} images say too little: sensitivity rests on the "
+        "positive ones, specificity on the negative ones, the AUC on both. They are marked, and "
+        f"not compared. Here this concerns {small:,} of {len(groups):,} groups."
     )
     return Text("too_small", text, "note")
 
@@ -135,7 +136,10 @@ def _plots(groups: Sequence[Compared], everyone: Figures) -> Iterator[ForestPlot
     for name in COMPARED:
         rows = tuple(
             ForestRow(
-                group.column, group.name, _estimate(group.figures, name), group.figures.too_small
+                group.column,
+                group.name,
+                _estimate(group.figures, name),
+                bool(group.figures.lacks(name)),
             )
             for group in groups
         )
@@ -194,7 +198,8 @@ def _figures_table(column: str, groups: Sequence[Compared]) -> Table:
     for group in groups:
         figures = group.figures
         estimates = [each for _, each in figures_from(figures.area, figures.rates, figures.n)][1:]
-        remark = "too small" if figures.too_small else None
+        lacks = " and ".join(figures.lacks("auc"))
+        remark = f"too few {lacks}" if lacks else None
         rows.append((group.name, figures.n, figures.rates.sensitivity.n, *estimates, remark))
     return Table(f"figures_{column}", f"Figures by {column}", columns, tuple(rows), _METHODS)
 
