@@ -204,7 +204,7 @@ def test_empty_documents() -> None:
 
 
 def schemes() -> list[dict[str, str]]:
-    css = (files("batchscan.report") / "templates/report.css").read_text()
+    css = (files("batchscan.report.page") / "templates/report.css").read_text()
     light, dark = re.findall(r":root \{\n(.*?)\}", css, re.DOTALL)[:2]
     return [dict(re.findall(r"--([\w-]+): (#\w{6});", block)) for block in (light, dark)]
 
