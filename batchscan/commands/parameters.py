@@ -21,6 +21,8 @@ class _Location(click.Path):
 FOLDER = click.Path(path_type=Path)
 LOCATION = _Location(path_type=Path)
 
+HIDE_PATHS = "--hide-paths"
+
 EXIT_CODES = """\b
 Exit codes:
   0    done
