@@ -156,6 +156,37 @@ def test_scores_of_0_and_1() -> None:
     assert np.isfinite(found.slope.value or np.nan)
 
 
+@pytest.mark.parametrize("patients", [None, 100])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_only_scores_of_0_and_1(share: float, patients: int | None) -> None:
+    """Of scores that are all 0 or 1, wrong ones among them, no slope or intercept is made up."""
+    rng = np.random.default_rng(0)
+    truth = np.repeat([False, True], 150)
+    images = Outcomes((rng.random(300) < share).astype(np.float32), truth, truth)
+    patient = None if patients is None else np.arange(300, dtype=np.int32) % patients
+    found = recalibration_of(images, patient)
+    assert found.clipped == 300
+    assert (found.in_the_large.value, found.intercept.value, found.slope.value) == (None,) * 3
+    text = calibration_verdict(found, bins_of(images, patient))
+    assert text.tone == "warning"
+    assert "off by more than 5 percentage points" in text.text
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_mostly_scores_of_0(share: float) -> None:
+    """The likeliest intercept is also found where most scores are 0, far from where it starts."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(2000) < 0.4
+    score = np.where(rng.random(2000) < share, 0, rng.random(2000)).astype(np.float32)
+    found = recalibration_of(Outcomes(score, truth, truth)).in_the_large
+    clipped = score.astype(float).clip(1e-6, 1 - 1e-6)
+    assert found.value is not None
+    shifted = 1 / (1 + np.exp(-np.log(clipped / (1 - clipped)) - found.value))
+    assert shifted.mean() == pytest.approx(truth.mean(), abs=1e-9)
+    error = 1 / np.sqrt((shifted * (1 - shifted)).sum())
+    assert found.high == pytest.approx(found.value + 1.959964 * error, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("intercept", "slope", "tone", "words"),
     [

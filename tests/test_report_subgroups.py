@@ -54,9 +54,9 @@ def members(groups: Groups) -> list[str]:
 
 def test_values_as_they_are() -> None:
     """Few values are groups, in the order of numbers or of the alphabet, the unknown ones last."""
-    texts = grouped("site", ["b", None, "a", "", "b"])
+    texts = grouped("site", ["b", None, "a", "", "b", " "])
     assert texts.names == ("a", "b", "unknown")
-    assert members(texts) == ["b", "unknown", "a", "unknown", "b"]
+    assert members(texts) == ["b", "unknown", "a", "unknown", "b", "unknown"]
     years = grouped("year", ["2019", "999", "2020", None])
     assert years.names == ("999", "2019", "2020", "unknown")
     assert members(years) == ["2019", "999", "2020", "unknown"]

@@ -78,7 +78,8 @@ def _no_probabilities(outcomes: Outcomes) -> Text | None:
 def calibration_verdict(fitted: Recalibration, bins: Sequence[Bin]) -> Text:
     """Say in a line whether scores can be read as probabilities. The rule:
 
-    1. With fewer than `FEW` images of a class, or without a slope, it isn't judged.
+    1. With fewer than `FEW` images of a class it isn't judged; nor without a slope, unless a bin
+       is off as in 3.
     2. An intercept (in the large) further than `TOLERANCE` from 0, and a slope further than that
        from 1, are faults if their intervals exclude 0 and 1.
     3. Without such a fault, two bins or more, each of at least `FEW` images, whose intervals miss
@@ -90,10 +91,12 @@ def calibration_verdict(fitted: Recalibration, bins: Sequence[Bin]) -> Text:
     if fewest < FEW:
         text = f"Too few images to judge: {fewest:,} of one class, and at least {FEW} are needed."
         return Text("verdict", text, "note")
-    if fitted.slope.low is None or fitted.in_the_large.low is None:
+    judged = fitted.slope.low is not None and fitted.in_the_large.low is not None
+    faults = (_faults(fitted) or _faults_of_bins(bins, 2)) if judged else _faults_of_bins(bins, 1)
+    if not judged and not faults:
         text = "The calibration can't be judged: its slope or its intervals cannot be computed."
         return Text("verdict", text, "note")
-    if faults := _faults(fitted) or _faults_of_bins(bins):
+    if faults:
         text = f"Scores should not be read as probabilities here: they are {' and '.join(faults)}."
         return Text("verdict", text, "warning")
     if _is_narrow(fitted.slope, 1.0) and _is_narrow(fitted.in_the_large, 0.0):
@@ -111,9 +114,11 @@ def _faults(fitted: Recalibration) -> list[str]:
     return faults
 
 
-def _faults_of_bins(bins: Sequence[Bin]) -> list[str]:
+def _faults_of_bins(bins: Sequence[Bin], fewest: int) -> list[str]:
+    """Say in how many bins scores are off, if it is so in `fewest` of them."""
     off = sum(1 for each in bins if each.n >= FEW and _is_off(each))
-    return [f"off by more than {GAP:.0%} in {off} of their ranges"] if off > 1 else []
+    points = f"{100 * GAP:g} percentage points"
+    return [f"off by more than {points} in {off} of 10 ranges"] if off >= fewest else []
 
 
 def _is_off(each: Bin) -> bool:
@@ -155,7 +160,9 @@ def _figures_table(
         "Brier score: normal interval of a mean. Calibration error: ten bins of equal width; with "
         "few images it comes out too high. In the large, intercept and slope: logistic regression "
         f"of the labels on the logit of the score, in the large with a slope of 1; intervals "
-        f"{variance}. Scores within {CLIP:g} of 0 or 1 ({fitted.clipped:,}) are taken as that."
+        f"{variance}. Scores within {CLIP:g} of 0 or 1 ({fitted.clipped:,}) are taken as that; "
+        "where all are, these three cannot be computed. All this holds where as many images are "
+        "positive as here: with another prevalence the same scores are too high or too low."
     )
     columns = (
         Column("figure", "Figure"),

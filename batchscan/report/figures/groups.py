@@ -38,14 +38,14 @@ class Groups:
 
 
 def groups_of(column: str, values: pa.DictionaryArray) -> Groups:
-    """Return the groups of texts (n,); images without a value (null or "") are `UNKNOWN`.
+    """Return the groups of texts (n,); images without a value (null or blank) are `UNKNOWN`.
 
     Numbers stand in their order, other values in the alphabet's. Ages, by the column's name, of
     more than `MOST_AGES` values, become bands; other numbers of more than `MOST` values quarters of
     the images; and of other values the `MOST` largest are kept, and the rest put together.
     """
     names, number = _used_values(values)
-    numbers = _numbers(names)
+    numbers = numbers_of(pa.array(names, pa.string()))
     if numbers is None:
         return _texts(column, names, number)
     if _AGE_NAME.search(column) and len(names) > MOST_AGES:
@@ -58,25 +58,27 @@ def groups_of(column: str, values: pa.DictionaryArray) -> Groups:
     return _grouped(column, rank, tuple(names[each] for each in order), number)
 
 
+def numbers_of(names: pa.Array) -> NDArray[np.float64] | None:
+    """Return distinct texts as finite numbers, None unless all are such."""
+    try:
+        found = names.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    return cast(NDArray[np.float64], found) if np.isfinite(found).all() else None
+
+
 def _used_values(values: pa.DictionaryArray) -> tuple[list[str], NDArray[np.intp]]:
     """Return the distinct values, and the position of each image's (n,), -1 where it has none."""
     texts = values.dictionary.cast(pa.string())
-    blank = pc.fill_null(pc.equal(texts, ""), True).to_numpy(zero_copy_only=False)
+    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(texts), ""), True).to_numpy(
+        zero_copy_only=False
+    )
     index = values.indices.fill_null(-1).to_numpy().astype(np.intp)
     used = np.bincount(index[index >= 0], minlength=len(texts)) > 0
     kept = np.flatnonzero(used & ~blank)
     position = np.full(len(texts) + 1, -1, dtype=np.intp)
     position[kept] = np.arange(kept.size)
     return texts.take(pa.array(kept)).to_pylist(), position[index]
-
-
-def _numbers(names: list[str]) -> NDArray[np.float64] | None:
-    """Return the values as finite numbers, None unless all are such."""
-    try:
-        found = pa.array(names, pa.string()).cast(pa.float64()).to_numpy()
-    except pa.ArrowInvalid:
-        return None
-    return cast(NDArray[np.float64], found) if np.isfinite(found).all() else None
 
 
 def _texts(column: str, names: list[str], number: NDArray[np.intp]) -> Groups:

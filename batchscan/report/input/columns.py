@@ -24,9 +24,6 @@ _VALUES = np.full(256, _NO_DIGIT, dtype=np.uint8)
 for _digit in "0123456789abcdefABCDEF":
     _VALUES[ord(_digit)] = int(_digit, 16)
 
-BAND_YEARS = 10
-"""Years of a band into which `age_years` is divided."""
-
 
 def texts(values: pa.Array) -> pa.Array:
     """Return a dictionary of text (int32 indices); a number that is none becomes null."""
@@ -39,17 +36,16 @@ def texts(values: pa.Array) -> pa.Array:
 
 
 def group_names(name: str, values: pa.Array) -> pa.Array:
-    """Return what a person would call the groups of a column: text, as a dictionary.
+    """Return the values of a column as text, as a dictionary, which `groups_of` makes groups of.
 
-    `age_years` is divided into bands of ten years, as in 40-49, and times are cut to months.
+    `age_years` is cut to full years, and times and days are cut to months.
     """
+    if pa.types.is_date(values.type):
+        values = values.cast(pa.timestamp("ms"))
     if pa.types.is_timestamp(values.type):
         return months(values)
     if name == "age_years" and pa.types.is_floating(values.type):
-        starts = pc.multiply(pc.floor(pc.divide(values, BAND_YEARS)), BAND_YEARS)
-        first = texts(starts)
-        bands = [f"{start}-{int(start) + BAND_YEARS - 1}" for start in first.dictionary.to_pylist()]
-        return pa.DictionaryArray.from_arrays(first.indices, pa.array(bands, pa.string()))
+        values = pc.floor(values)
     return texts(values)
 
 

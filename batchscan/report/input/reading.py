@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from batchscan.errors import UsageError
@@ -25,9 +27,9 @@ _BATCH_ROWS = 1 << 16
 def read_rows(results: Location, *, labels: Location | None = None, by: Sequence[str] = ()) -> Rows:
     """Read a result. `labels` replaces its labels altogether; `by` is as in `Rows`.
 
-    A column of the label file with the name of one of the result's is called `label_<name>`. Ages
-    are divided into bands of ten years, times into months. A score that is no number is taken as
-    none. A result of an older version may lack columns.
+    A column of the label file with the name of one of the result's is called `label_<name>`; where
+    the result's own is empty, it is found by the name alone. Times are cut to months. A score that
+    is no number is taken as none. A result of an older version may lack columns.
 
     Raises `UsageError` where the file is no result, holds a path twice or values that no result
     has, or where no column is there that `by` names; and `LabelError` as
@@ -41,7 +43,8 @@ def read_rows(results: Location, *, labels: Location | None = None, by: Sequence
             if name not in schema.names:
                 raise no_result(results, f"no column {name}")
         table = None if labels is None else _read_labels(labels, footer, classes)
-        division = find_columns(by, results, schema, score_columns(classes), table)
+        is_empty = partial(_is_empty, file)
+        division = find_columns(by, results, schema, score_columns(classes), table, is_empty)
         reader = RowReader(results, classes, schema.names, division, table)
         del table
         for batch in file.iter_batches(_BATCH_ROWS, columns=reader.wanted):
@@ -82,6 +85,12 @@ def paths_of(rows: Rows, numbers: NDArray[np.int64]) -> list[str]:
                 found |= dict(zip(here.tolist(), paths.to_pylist(), strict=True))
             start = end
     return [found[number] for number in numbers.tolist()]
+
+
+def _is_empty(file: pq.ParquetFile, name: str) -> bool:
+    """Say whether a column of the result has no value at all."""
+    batches = file.iter_batches(_BATCH_ROWS, columns=[name])
+    return all(batch.column(0).null_count == batch.num_rows for batch in batches)
 
 
 def _read_labels(
