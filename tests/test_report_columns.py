@@ -90,7 +90,7 @@ def test_many_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = result(tmp_path, bytes=list(range(1200)))
     assert names(file, "bytes") == ("0 to 299", "300 to 599", "600 to 899", "900 to 1199")
     monkeypatch.setattr(dividing, "MOST_NUMBERS", 1100)
-    with pytest.raises(UsageError, match="at most 1,100 distinct numbers.* 1,200 in bytes"):
+    with pytest.raises(UsageError, match=r"at most 1,100 distinct numbers.* 1,200 in bytes"):
         names(file, "bytes")
     file = result(tmp_path, manufacturer=[f"m{number}" for number in range(1001)])
     with pytest.raises(UsageError, match="at most 1,000 distinct texts"):

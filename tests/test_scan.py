@@ -638,7 +638,9 @@ def as_of_an_earlier_version(file: Path) -> None:
 def test_result_of_an_earlier_version(calm: Desk, desk: Desk, hidden: bool) -> None:
     """Scored rows that lack hashes are scored anew; failed ones stay, and nothing is mixed."""
     write_archive(desk.archive)
-    options: dict[str, Any] = {"hide_paths": True, "id_key": b"k" * 32} if hidden else {}
+    key = desk.archive.parent / "key"
+    key.write_text("k" * 32)
+    options: dict[str, Any] = {"hide_paths": True, "id_key": key} if hidden else {}
     desk.scan(**options)
     expected = rows(desk.out)
     as_of_an_earlier_version(desk.out)
