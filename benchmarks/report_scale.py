@@ -24,9 +24,13 @@ from batchscan.image.perceptual_hash import hashes_as_text
 from batchscan.metrics.result import measure_result
 from batchscan.model.reference import Reference
 from batchscan.report.document import Section
+from batchscan.report.figures.calibration import calibration_section
+from batchscan.report.figures.discrimination import discrimination_section
+from batchscan.report.figures.subgroups import subgroups_section
 from batchscan.report.flow import flow_section
 from batchscan.report.input.reading import read_rows
 from batchscan.report.input.rows import Rows
+from batchscan.report.making import make_report
 from batchscan.report.scores.drift import drift_section
 from batchscan.report.scores.score_distribution import scores_section
 from batchscan.report.trust.trust import trust_section
@@ -53,7 +57,7 @@ def main() -> None:
         if not file.is_file():
             write_rows(file, options.rows)
         print(f"{'':20}{'seconds':>9}{'of CPUs':>9}{'peak MB':>9}", flush=True)
-        for step in (_metrics, _report):
+        for step in (_metrics, _sections, _whole):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 pool.apply(step, (file,))
 
@@ -159,18 +163,28 @@ def _metrics(file: Path) -> None:
     _timed("batchscan metrics", lambda: measure_result(file))
 
 
-def _report(file: Path) -> None:
+def _sections(file: Path) -> None:
     rows: Rows = _timed("read_rows", lambda: read_rows(file, by=("sex", "age_years")))
     print(f"{'  its columns':38}{rows.table.nbytes / 1e6:9.0f}")
     reference = _reference(rows)
     sections: dict[str, Callable[[], Section]] = {
         "flow": lambda: flow_section(rows),
+        "discrimination": lambda: discrimination_section(rows),
+        "calibration": lambda: calibration_section(rows),
+        "subgroups": lambda: subgroups_section(rows),
         "scores": lambda: scores_section(rows),
         "drift": lambda: drift_section(rows, reference),
         "trust": lambda: trust_section(rows, reference),
     }
     for name, section in sections.items():
         _timed(name, section)
+
+
+def _whole(file: Path) -> None:
+    """Make the report as the command does; its bundle is another, so no reference is known."""
+    out = file.with_name("report.html")
+    _timed("batchscan report", lambda: make_report(file, out, by=("sex", "age_years")))
+    print(f"{'  its page':38}{out.stat().st_size / 1e6:9.1f}", flush=True)
 
 
 def _reference(rows: Rows) -> Reference:

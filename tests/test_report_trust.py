@@ -236,7 +236,7 @@ def test_several_classes(tmp_path: Path) -> None:
         more = {"status": "scored", "label": "ABC"[number % 3], "sha256": digest(number // 2)}
         made.append(own | more)
     file = write_result_file(tmp_path / "r.parquet", made, classes=("A", "B", "C"))
-    section = trust.trust_section(read_rows(file), None)
+    section = trust_section(read_rows(file), None)
     for name in "ABC":
         assert cells(block(section, f"figures_{name}"), "left_out") == {
             "all images": 0,

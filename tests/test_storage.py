@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,6 +24,7 @@ from s3_server import KEY, SECRET, TOKEN, Bucket, Server, s3_server
 import batchscan
 from batchscan.archive.listing import ListingNotes, Selection, list_images
 from batchscan.errors import OutputInUse, UsageError, WorkerError
+from batchscan.report.input.reading import paths_of, read_rows
 from batchscan.run.summary import ScanSummary
 from batchscan.run.workspace import Workspace
 from batchscan.storage.lease import Lease
@@ -214,6 +216,19 @@ def test_resume(filled: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done[0].images == 5
     assert summary.unchanged == 5
     assert len(filled.rows()) == len(SCORED) + len(FAILED)
+
+
+def test_rows_of_a_report(filled: Desk) -> None:
+    """A report reads rows and paths from a store, and labels as well."""
+    filled.bucket.put("truth.csv", b"path,label,site\nNORMAL/plain.jpeg,PNEUMONIA,North\n")
+    filled.scan()
+    labels = location(f"s3://{filled.bucket.name}/truth.csv")
+    rows = read_rows(location(filled.out), labels=labels, by=("site",))
+    expected = filled.rows()
+    assert rows.table["score"].to_pylist() == [row["score"] for row in expected.values()]
+    place = [*expected].index("NORMAL/plain.jpeg")
+    assert rows.table["site"][place].as_py() == "North"
+    assert paths_of(rows, np.array([place, 0])) == ["NORMAL/plain.jpeg", next(iter(expected))]
 
 
 def test_labels_and_metrics(filled: Desk) -> None:

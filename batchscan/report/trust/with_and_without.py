@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
+from batchscan.metrics.outcomes import Outcomes
 from batchscan.report.document import Block, Column, Estimate, Kind, Table, Text, Value
+from batchscan.report.figures.clusters import Patients
 from batchscan.report.figures.tallies import Mask, has_label, has_score
 from batchscan.report.input.rows import Rows
 
@@ -23,46 +27,64 @@ def with_and_without(rows: Rows, left_out: Sequence[tuple[str, Mask]]) -> list[B
     used = has_label(rows) & has_score(rows)
     if not used.any():
         return [Text("figures_none", _NO_LABELS, "note")]
-    kinds = [(name, mask) for name, mask in left_out if (mask & used).any()]
+    kinds = [(name, mask[used]) for name, mask in left_out]
+    kinds = [(name, mask) for name, mask in kinds if mask.any()]
     if not kinds:
         return [Text("figures_same", _NOTHING_LEFT_OUT, "note")]
-    without = [(f"without {name}", ~mask) for name, mask in kinds]
+    nothing = np.zeros_like(kinds[0][1])
+    groups = [("all images", nothing), *((f"without {name}", mask) for name, mask in kinds)]
     if len(kinds) > 1:
-        everything = kinds[0][1].copy()
-        for _, mask in kinds[1:]:
-            everything |= mask
-        without.append(("without all of these", ~everything))
-    groups: list[tuple[str, Mask | None]] = [("all images", None), *without]
-    all_figures = [_figures(rows, where) for _, where in groups]
-    lost = [0, *(int((used & ~where).sum()) for _, where in without)]
+        everything = np.logical_or.reduce([mask for _, mask in kinds])
+        groups.append(("without all of these", everything))
     return [
-        _table([name for name, _ in groups], lost, [figures[place] for figures in all_figures], own)
-        for place, own in enumerate((None,) if rows.threshold is not None else rows.classes)
+        _table(groups, _figures(outcomes, patient, [~mask for _, mask in groups]), own_class)
+        for outcomes, patient, own_class in _outcomes(rows)
     ]
 
 
-def _figures(rows: Rows, where: Mask | None) -> list[Figures]:
-    """Return the key figures of some images: of two classes once, of more for each."""
-    from batchscan.report.figures.key_figures import key_figures
+def _outcomes(rows: Rows) -> Iterator[tuple[Outcomes, Patients | None, str | None]]:
+    """Yield what was found of the images used: of two classes once, of more for each."""
     from batchscan.report.input.selection import class_outcomes_of, outcomes_of, patients_of
 
-    patients = patients_of(rows, where)
+    patient = patients_of(rows)
     if rows.threshold is not None:
-        return [key_figures(outcomes_of(rows, where), patients)]
-    outcomes = class_outcomes_of(rows, where)
-    numbers = range(len(rows.classes))
-    return [key_figures(outcomes.against_the_rest(number), patients) for number in numbers]
+        yield outcomes_of(rows), patient, None
+        return
+    outcomes = class_outcomes_of(rows)
+    for number, own_class in enumerate(rows.classes):
+        yield outcomes.against_the_rest(number), patient, own_class
+
+
+def _figures(
+    outcomes: Outcomes, patient: Patients | None, groups: Sequence[Mask]
+) -> Iterator[Figures]:
+    """Yield the key figures of groups (n,) of images (n,), which are sorted by score only once."""
+    from batchscan.report.figures.key_figures import key_figures
+
+    order = np.argsort(outcomes.score)
+    score, positive = outcomes.score[order], outcomes.positive[order]
+    predicted = outcomes.predicted[order]
+    patient = None if patient is None else patient[order]
+    for group in groups:
+        own = group[order]
+        part = Outcomes(score[own], positive[own], predicted[own])
+        yield key_figures(part, None if patient is None else _clustered(patient[own]))
+
+
+def _clustered(patient: Patients) -> Patients | None:
+    """Return the patients of some images; None where no patient has two of them."""
+    return patient if np.bincount(patient).max(initial=0) > 1 else None
 
 
 def _table(
-    names: Sequence[str], lost: Sequence[int], figures: Sequence[Figures], own_class: str | None
+    groups: Sequence[tuple[str, Mask]], figures: Iterable[Figures], own_class: str | None
 ) -> Table:
-    columns = [Column(name, _TITLES.get(name, name), _KINDS.get(name, "percent"))
-               for name, _ in figures[0]]  # fmt: skip
-    body: list[tuple[Value, ...]] = [
-        (name, count, *(estimate for _, estimate in own))
-        for name, count, own in zip(names, lost, figures, strict=True)
-    ]
+    body: list[tuple[Value, ...]] = []
+    names: list[str] = []
+    for (name, left_out), found in zip(groups, figures, strict=True):
+        names = [figure for figure, _ in found]
+        body.append((name, int(left_out.sum()), *(estimate for _, estimate in found)))
+    columns = (Column(key, _TITLES.get(key, key), _KINDS.get(key, "percent")) for key in names)
     return Table(
         key="figures" if own_class is None else f"figures_{own_class}",
         caption="Key figures with and without these images"
@@ -75,6 +97,6 @@ def _table(
 
 _NO_LABELS = "No scored image has a label: figures with and without these images can't be computed."
 _NOTHING_LEFT_OUT = (
-    "None of the images on which the figures rest is a copy, looks like another or a training "
-    "image, or is unlike the training images: the figures need no second look for that."
+    "Of the images on which the figures rest, none is known to be a further copy, to look like "
+    "another or a training image, or to be unlike those: there is nothing to leave out."
 )
