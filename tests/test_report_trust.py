@@ -16,7 +16,6 @@ from batchscan.model.reference import Reference
 from batchscan.report.document import Section
 from batchscan.report.input.reading import read_rows
 from batchscan.report.input.rows import Rows
-from batchscan.report.trust import trust
 from batchscan.report.trust.copies import exact_copies, find_likeness
 from batchscan.report.trust.near_hashes import Neighbours
 from batchscan.report.trust.trust import trust_section
