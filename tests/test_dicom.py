@@ -537,3 +537,23 @@ def test_only_dicom_imports_pydicom() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_folder_named_dl(tmp_path: Path) -> None:
+    """A folder `dl` in the caller's place, which Ray's workers see, doesn't disturb the decoders.
+
+    GDCM imports a module of that name, if there is any.
+    """
+    (tmp_path / "dl").mkdir()
+    file = tmp_path / "chest"
+    file.write_bytes(phantoms.encoded(phantoms.dataset(phantoms.chest())))
+    code = (
+        "import sys\n"
+        "from batchscan.image.decode import decode\n"
+        "print(decode(open(sys.argv[1], 'rb').read(), 24).format)\n"
+        "import dl\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, file], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout == "dicom\n"

@@ -18,6 +18,7 @@ from batchscan.dicom.attributes import attributes_of
 from batchscan.dicom.file import DicomFile, open_dicom
 from batchscan.dicom.layout import Layout, check_limits, layout_of
 from batchscan.dicom.levels import grey_levels
+from batchscan.dicom.library import load_pydicom
 from batchscan.dicom.pixels import keeps_container, read_palette, read_pixels
 from batchscan.dicom.selection import check_has_pixels, unwanted
 from batchscan.errors import ImageFailure, ImageSkip, NotScored
@@ -52,6 +53,7 @@ def read_dicom(data: bytes, size: int, rules: Rules) -> Picture:
     """
     known = _Known()
     try:
+        load_pydicom()
         return _read(data, size, rules, known)
     except Exception as error:  # The libraries raise many types, and quote the file in them.
         raise known.completed(_as_problem(error)) from None
