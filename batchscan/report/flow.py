@@ -166,7 +166,7 @@ _NO_LABELS = (
     "--labels takes a file of labels."
 )
 _NO_NUMBERS = (
-    "{:,} images are called scored, but their score is no number: they are taken as not scored."
+    "Called scored, but with a score that is no number: {:,} images. They are taken as not scored."
 )
 _LABELLED_NOT_SCORED = (
     "{:,} labelled images have no score and are in none of the figures. Where the reason has to "

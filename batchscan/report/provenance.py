@@ -71,7 +71,12 @@ def provenance_section(rows: Rows) -> Section:
             _all("options", "Options", _part(footer, "options")),
             _facts("host", "Machine that led the run", _HOST, _part(footer, "host")),
             _all("packages", "Versions of packages", _part(footer, "packages")),
-            _facts("digests", "Digests (SHA-256)", _DIGESTS, _part(footer, "digests")),
+            _facts(
+                "digests",
+                "Digests (SHA-256), as the scan recorded them",
+                _DIGESTS,
+                _part(footer, "digests"),
+            ),
         ),
     )
 

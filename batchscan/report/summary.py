@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchscan.metrics.outcomes import likeliest, predicted_positive
 from batchscan.model.bundle import Bundle
 from batchscan.report.document import Block, Column, Estimate, Kind, Section, Table, Text, Value
+from batchscan.report.figures.tallies import Mask, has_label, has_score, score_of
 from batchscan.report.input.rows import Rows
-from batchscan.schema import SCORED
+from batchscan.schema import SCORED, score_columns
 
 _FIGURES: dict[str, tuple[str, Kind]] = {
     "images": ("Images", "count"),
@@ -40,12 +43,15 @@ def _counts(rows: Rows) -> Table:
     """Count the images by status, by prediction, and those that have a label."""
     found = rows.table.num_rows
     labelled = found - rows.table["label"].null_count
-    statuses = _tally(rows.table["status"])
-    counts = [("Images found", found), ("Scored", statuses.pop(SCORED, 0))]
+    statuses, scored = _tally(rows.table["status"]), has_score(rows)
+    counts = [("Images found", found), ("Scored", int(scored.sum()))]
+    if without_number := statuses.pop(SCORED, 0) - counts[-1][1]:
+        counts.append(("Scored, but the score is no number", without_number))
     counts += [(status.capitalize(), count) for status, count in sorted(statuses.items())]
-    counts.append(("With a label", labelled))
-    predicted = _tally(rows.table["prediction"])
-    counts += [(f"Predicted {name}", predicted.get(name, 0)) for name in rows.classes]
+    counts += [("With a label", labelled)]
+    counts += [("Scored and labelled", int((scored & has_label(rows)).sum()))]
+    predicted = _predicted(rows, scored)
+    counts += [(f"Predicted {name}", n) for name, n in zip(rows.classes, predicted, strict=True)]
     table: list[tuple[Value, ...]] = [
         (name, count, count / found if found else None) for name, count in counts
     ]
@@ -55,6 +61,16 @@ def _counts(rows: Rows) -> Table:
         Column("share", "Share of all", "percent"),
     )
     return Table("counts", "Images", columns, tuple(table))
+
+
+def _predicted(rows: Rows, scored: Mask) -> list[int]:
+    """Count the scored images (n,) by the class that their scores say, as all figures do."""
+    scores = [score_of(rows, name)[scored] for name in score_columns(rows.classes)]
+    if rows.threshold is None:
+        number = likeliest(np.stack(scores, axis=1))
+    else:
+        number = predicted_positive(scores[0], rows.threshold).astype(np.int64)
+    return [int(count) for count in np.bincount(number, minlength=len(rows.classes))]
 
 
 def _figures(rows: Rows) -> Iterator[Block]:

@@ -43,7 +43,7 @@ from batchscan.report.input.selection import class_outcomes_of, outcomes_of, pat
 
 
 def discrimination_section(rows: Rows, prevalence: float | None = None) -> Section:
-    """Return curves, areas, the figures at the bundle's threshold, and operating points.
+    """Return curves, areas, the figures at the threshold, and operating points.
 
     `prevalence`, above 0 and below 1, is that of the people who will be screened: predictive values
     are also given for it. For more than two classes there is a table of each against the rest.
@@ -91,11 +91,23 @@ def _curve_blocks(
     auc, precision = area.estimate(), average_precision(thresholds)
     points = operating_points(outcomes, thresholds, patient)
     return (
+        *_worse_than_chance(auc),
         _areas_table(auc, precision, patient is not None),
         _roc_chart(rows, roc_curve(drawn), rates, auc, patient is not None),
-        _precision_chart(thresholds, precision_recall_curve(drawn), rates, precision),
+        _precision_chart(rows, thresholds, precision_recall_curve(drawn), rates, precision),
         operating_table(points, prevalence),
     )
+
+
+def _worse_than_chance(auc: Estimate) -> tuple[Text, ...]:
+    """Warn of scores that order the images the wrong way round."""
+    if auc.high is None or auc.high >= 0.5:
+        return ()
+    text = (
+        "The scores order the images worse than chance would (AUC below 0.5): the labels may be "
+        "swapped, or of other images."
+    )
+    return (Text("worse_than_chance", text, "warning"),)
 
 
 def _areas_table(auc: Estimate, precision: Estimate, clustered: bool) -> Table:
@@ -124,7 +136,7 @@ def _roc_chart(rows: Rows, curve: Curve, rates: Rates, auc: Estimate, clustered:
         "roc",
         "ROC curve. The band is pointwise, 95%: at each threshold Wilson's intervals of both "
         f"rates{', clustered by patient' * clustered}, put together (MOVER).",
-        f"The area under the curve is {auc.value:.3f}. At the threshold of {rows.threshold:.4g} "
+        f"The area under the curve is {auc.value:.3f}. At the threshold of {rows.threshold:.4g}, "
         f"{sensitivity:.1%} of the positive images are found, and {1 - specificity:.1%} of the "
         "negative ones are taken for positive.",
         Axis("1 - specificity", 0, 1, "percent"),
@@ -138,13 +150,13 @@ def _roc_chart(rows: Rows, curve: Curve, rates: Rates, auc: Estimate, clustered:
 
 
 def _precision_chart(
-    thresholds: Thresholds, curve: Curve, rates: Rates, precision: Estimate
+    rows: Rows, thresholds: Thresholds, curve: Curve, rates: Rates, precision: Estimate
 ) -> LineChart:
     share = thresholds.positives / thresholds.positive.size
     marks: tuple[Mark, ...] = ()
     if rates.positive_value.share is not None:
         found = rates.sensitivity.share or 0.0
-        marks = (Mark("The bundle's threshold", found, rates.positive_value.share),)
+        marks = (Mark(f"Threshold {rows.threshold:.4g}", found, rates.positive_value.share),)
     return LineChart(
         "precision_recall",
         "Precision-recall curve. The band is pointwise, 95%: Wilson's interval of the positive "

@@ -30,8 +30,8 @@ def one_class_only(rows: Rows, outcomes: Outcomes) -> Text | None:
         return None
     name = rows.classes[1 if positives else 0]
     text = (
-        f"All {outcomes.positive.size:,} images with a label and a score are labelled {name}. What "
-        "compares the two classes (areas under curves, predictive values, likelihood ratios, "
+        f"All images with a label and a score ({outcomes.positive.size:,}) are labelled {name}. "
+        "What compares the two classes (areas under curves, predictive values, likelihood ratios, "
         "agreement, calibration) cannot be computed."
     )
     return Text("one_class", text, "warning")
@@ -42,7 +42,10 @@ def left_out(outcomes: Outcomes | ClassOutcomes) -> tuple[Text, ...]:
     if not (count := outcomes.not_scored):
         return ()
     have = "images have" if count > 1 else "image has"
-    text = f"{count:,} labelled {have} no score (failed or skipped) and no part in these figures."
+    text = (
+        f"{count:,} labelled {have} no score (failed, skipped, or no number) and no part in these "
+        "figures."
+    )
     return (Text("left_out", text, "warning"),)
 
 

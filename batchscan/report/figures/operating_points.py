@@ -60,8 +60,8 @@ def operating_table(points: list[OperatingPoint], prevalence: float | None) -> T
         tuple(columns),
         tuple(_row(point, prevalence) for point in points),
         "These thresholds were chosen on these very images: on others the sensitivity may "
-        "well be lower. Intervals are Wilson's, as if the threshold had been "
-        "known before.",
+        "well be lower. Intervals are Wilson's, as if the threshold had been known before. "
+        "Thresholds are rounded here; report.json has them in full.",
     )
 
 

@@ -77,6 +77,7 @@ def _blocks(rows: Rows) -> Iterator[Block]:
     yield from (*left_out(outcomes), *clustering(patient), _rule(found), *notes)
     yield from _plots(found, figures_of(sample))
     yield from _tables(found)
+    yield Text("methods", _METHODS, "note")
 
 
 def _compared(
@@ -201,7 +202,7 @@ def _figures_table(column: str, groups: Sequence[Compared]) -> Table:
         lacks = " and ".join(figures.lacks("auc"))
         remark = f"too few {lacks}" if lacks else None
         rows.append((group.name, figures.n, figures.rates.sensitivity.n, *estimates, remark))
-    return Table(f"figures_{column}", f"Figures by {column}", columns, tuple(rows), _METHODS)
+    return Table(f"figures_{column}", f"Figures by {column}", columns, tuple(rows))
 
 
 def _differences_table(column: str, groups: Sequence[Compared]) -> Table:
@@ -215,4 +216,4 @@ def _differences_table(column: str, groups: Sequence[Compared]) -> Table:
         cells = [cell for each in group.differences for cell in (each.estimate, each.p)]
         rows.append((group.name, *(cells or empty)))
     title = f"Each group of {column} less all other images"
-    return Table(f"differences_{column}", title, tuple(columns), tuple(rows), _METHODS)
+    return Table(f"differences_{column}", title, tuple(columns), tuple(rows))

@@ -1,4 +1,4 @@
-"""The figures at the bundle's threshold, as tables."""
+"""The figures at the result's threshold, as tables."""
 
 from __future__ import annotations
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SMALL, LARGE = 0.1, 0.25
 """Bounds of the population stability index by which it is usually read (Siddiqi 2006)."""
 
+FEW = 20
+"""With fewer images than this, two for each bin, no index says anything."""
+
 Numbers = NDArray[np.floating]
 
 
@@ -59,9 +62,8 @@ def _comparison(scores: Numbers, quantiles: Numbers, own_class: str) -> list[Blo
     index = stability_index(expected, counts)
     by_chance = (counts.size - 1) / scores.size
     distance = kolmogorov_smirnov(scores, quantiles)
-    reading = _reading(index, by_chance, of_class)
     return [
-        Text(f"reading{ending}", reading, "good" if index < SMALL else "warning"),
+        _reading(index, by_chance, _is_chance(expected, counts), scores.size, of_class, ending),
         _figures(index, by_chance, distance, scores.size, ending, of_class),
         _bins(edges, expected, counts, ending, of_class),
     ]
@@ -101,17 +103,34 @@ def kolmogorov_smirnov(scores: Numbers, quantiles: Numbers) -> float:
     return float(ks_2samp(scores, quantiles, method="asymp").statistic)
 
 
-def _reading(index: float, by_chance: float, of_class: str) -> str:
+def _is_chance(expected: Numbers, counts: NDArray[np.int64]) -> bool:
+    """Say whether images without drift are often (in 5% of samples) spread so, by Pearson's test.
+
+    The reference, of thousands of images, is taken as exact. Fewer than `FEW` images say nothing.
+    """
+    from scipy.stats import chisquare
+
+    n = counts.sum()
+    return bool(n < FEW or chisquare(counts, expected * n).pvalue > 0.05)
+
+
+def _reading(
+    index: float, by_chance: float, is_chance: bool, images: int, of_class: str, ending: str
+) -> Text:
+    """Say in a sentence what the index means, if there are images enough for that."""
+    chance = f"with {images:,} images about {by_chance:.3f} comes about by chance alone"
+    key, start = f"reading{ending}", f"Population stability index {index:.3f}:"
+    if index >= SMALL and is_chance:
+        text = f"{start} {chance}, so that it says nothing about the scores{of_class}."
+        return Text(key, text, "note")
     if index < SMALL:
         found = f"the scores{of_class} are spread much as those of the training images"
     else:
         degree = "somewhat" if index < LARGE else "clearly"
         found = f"the scores{of_class} are spread {degree} otherwise than those of the training"
         found += " images"
-    text = f"Population stability index {index:.3f}: {found}."
-    if by_chance > SMALL / 2:
-        text += f" There are few images: about {by_chance:.3f} would come about by chance alone."
-    return text
+    caution = f" ({chance})" if by_chance > SMALL / 2 else ""
+    return Text(key, f"{start} {found}{caution}.", "good" if index < SMALL else "warning")
 
 
 _CAUTION = (
@@ -142,18 +161,13 @@ def _figures(
     )
 
 
-def _score(value: float) -> str:
-    """Write a score so that those close to 1 can be told apart."""
-    return f"1 - {1 - value:.1e}" if 0.9999 < value < 1 else f"{value:.4f}"
-
-
 def _bins(
     edges: Numbers, expected: Numbers, counts: NDArray[np.int64], ending: str, of_class: str
 ) -> Table:
-    shown = [_score(edge) for edge in edges.tolist()]
-    names = [f"up to {shown[0]}"] if shown else ["all"]
-    names += [f"above {low}, up to {high}" for low, high in pairwise(shown)]
-    names += [f"above {shown[-1]}"] if shown else []
+    ends = [str(edge) for edge in edges.astype(np.float32)]  # As many digits as tell them apart.
+    names = [f"up to {ends[0]}"] if ends else ["all"]
+    names += [f"above {low}, up to {high}" for low, high in pairwise(ends)]
+    names += [f"above {ends[-1]}"] if ends else []
     return Table(
         key=f"bins{ending}",
         caption=f"Bins of the index: deciles of the scores{of_class} of the training images",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from batchscan.report.document import Value
 from batchscan.report.input.rows import Rows
+from batchscan.report.page.values import shown_number
 from batchscan.schema import score_columns
 from batchscan.terminal.text import one_line
 
@@ -33,17 +34,17 @@ class Caption:
 
     def lines(self) -> tuple[str, ...]:
         """Return the lines below the picture: path, score, label, flags, and what is wrong."""
-        lines = [one_line(self.path), f"Score {self.score:.4f}, predicted {self.prediction}"]
+        lines = [one_line(self.path), f"Score {_shown(self.score)}, predicted {self.prediction}"]
         lines += [f"Label {self.label}"] if self.label is not None else []
         lines += [f"Flags: {', '.join(self.flags)}"] if self.flags else []
         if self.again is not None:
-            lines.append(f"Scored otherwise than in the result: {self.again:.4f} now")
+            lines.append(f"Scored otherwise than in the result: {_shown(self.again)} now")
         return tuple(lines)
 
     def alternative(self) -> str:
         """Return what is read out to people who don't see the picture."""
         label = f", labelled {self.label}" if self.label is not None else ""
-        return f"X-ray with the score {self.score:.4f}, predicted {self.prediction}{label}"
+        return f"X-ray with the score {_shown(self.score)}, predicted {self.prediction}{label}"
 
     def values(self) -> Mapping[str, Value]:
         """Return what the JSON tells; the path is as it stands in the result."""
@@ -55,6 +56,11 @@ class Caption:
             "flags": ", ".join(self.flags) if self.flags else None,
             "score_now": self.again,
         }
+
+
+def _shown(score: float) -> str:
+    """Write a score as the tables do: what is not 1 is not shown as 1."""
+    return shown_number(score, "score")
 
 
 def predicted_number(rows: Rows, number: int) -> int:

@@ -43,8 +43,12 @@ def outlier_blocks(rows: Rows) -> list[Block]:
         rows=((known, found, Estimate(found / known, low, high, known), EXPECTED),),
         note="Wilson's 95% interval, which takes images as independent.",
     )
-    more = low > EXPECTED
-    reading = Text("outliers_reading", _MORE if more else _FEW, "warning" if more else "good")
+    if low > EXPECTED:
+        reading = Text("outliers_reading", _MORE, "warning")
+    elif high > 5 * EXPECTED:
+        reading = Text("outliers_reading", _UNCERTAIN.format(high), "note")
+    else:
+        reading = Text("outliers_reading", _FEW, "good")
     return [reading, table, *([_examples(rows, scores)] if found else [])]
 
 
@@ -75,4 +79,8 @@ _MORE = (
     "More images than the 1% expected are unlike the training images. The model has not been "
     "trained for such: their scores should not be relied on without being looked at."
 )
-_FEW = "No more images than expected are unlike the training images."
+_FEW = "No more images than the 1% expected are surely unlike the training images."
+_UNCERTAIN = (
+    "With so few images nobody can say whether more than the 1% expected are unlike the training "
+    "images: it may be up to {:.0%} of such images."
+)

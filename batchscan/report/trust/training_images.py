@@ -42,7 +42,7 @@ def training_blocks(
     if not found:
         return [Text("training_found", _NONE_FOUND, "good"), table]
     return [
-        Text("training_found", _FOUND.format(found), "warning"),
+        Text("training_found", _FOUND.format(found, likeness.known), "warning"),
         table,
         _examples(rows, likeness),
     ]
@@ -71,6 +71,6 @@ _NONE_FOUND = (
     "be noticed."
 )
 _FOUND = (
-    "{:,} images look like training images. Of these the model may know the answer by heart: the "
-    "figures without them are those to be trusted."
+    "{:,} of {:,} images look like training images. Of these the model may know the answer by "
+    "heart: the figures without them are those to be trusted; where no image is left, none is."
 )
