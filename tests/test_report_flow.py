@@ -61,7 +61,7 @@ def test_labels_are_crossed_with_what_became_of_the_images(section: Section) -> 
 
 def test_what_is_missing_is_said(section: Section) -> None:
     """Scores that are no numbers and labelled images without a score are said in words."""
-    assert "1 images are called scored" in block(section, "no_number").text
+    assert "score that is no number: 1 images" in block(section, "no_number").text
     assert "3 labelled images have no score" in block(section, "labelled_not_scored").text
 
 

@@ -79,10 +79,10 @@ def test_label_file_replaces_labels(tmp_path: Path, result: Path) -> None:
     assert (rows.unmatched_labels, rows.unmatched_examples) == (1, ("no.png",))
 
 
-def test_ages_are_divided_into_bands(result: Path) -> None:
-    """Ages become bands of ten years, and folder and month can be divided by, too."""
+def test_ages_are_full_years(result: Path) -> None:
+    """Ages come in full years, and folder and month can be divided by, too."""
     rows = read_rows(result, by=("age_years", "folder", "month"))
-    assert rows.table["age_years"].to_pylist() == ["30-39", "30-39", None, None, None]
+    assert rows.table["age_years"].to_pylist() == ["34", "39", None, None, None]
     assert rows.table.column_names.count("folder") == 1
 
 

@@ -245,6 +245,6 @@ def test_without_a_reference(tmp_path: Path) -> None:
 def test_few_images_are_said_to_be_few(tmp_path: Path) -> None:
     """With 20 images, chance alone makes an index of about 9 / 20."""
     section = drift_section(made(tmp_path, SCORES[:20]), reference(SCORES))
-    assert "0.450 would come about by chance" in block(section, "reading").text
+    assert "about 0.450 comes about by chance alone" in block(section, "reading").text
     assert isinstance(block(section, "figures").rows[1][1], float)
     assert not isinstance(block(section, "figures").rows[1][1], Estimate)
