@@ -35,7 +35,7 @@ FREQUENCIES = range(8, 16)
 DIGITS = 16
 """Hexadecimal digits of a hash as text, the first those of the highest bits."""
 
-_AT_A_TIME = 32
+_AT_A_TIME = 8  # They stay in a core's cache: 32 take three times as long, each.
 _PRECISION = 127  # The basis holds whole numbers up to this.
 
 
