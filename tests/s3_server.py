@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
@@ -38,6 +39,12 @@ class Server:
 
     def stop(self) -> None:
         self._server.shutdown()
+
+    def empty(self) -> None:
+        """Forget the buckets of earlier servers: moto keeps them for the whole process."""
+        reset = Request(f"http://{self.host}/moto-api/reset", method="POST")
+        with urlopen(reset) as answer:
+            assert answer.status == 200
 
     def environment(self) -> dict[str, str]:
         """Return what a user has set who works with this server."""
@@ -97,8 +104,9 @@ class Bucket:
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[Server]:
-    """Start a server, and set the environment of this process for it."""
+    """Start an empty server, and set the environment of this process for it."""
     server = Server()
+    server.empty()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment().items():
             patch.setenv(name, value)
