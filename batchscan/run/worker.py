@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batchscan.archive.read_ahead import ReadAhead
 from batchscan.container.kind import is_container
 from batchscan.errors import BundleError, WorkerError
 from batchscan.model.card import REFERENCE
@@ -146,11 +147,12 @@ class ShardWorker:
         """Read and decode images, in threads if there are several, under the watchdog's eyes."""
         mapping = self._pool.map if self._pool else map
         note = None if self._alone else note_file(self._job, shard)
-        with Desk(shard.images, note) as desk:
+        ahead = ReadAhead(self._job.root, shard.images)
+        with Desk(shard.images, note) as desk, ahead:
             end = partial(_end_run, self._job.rules) if self._alone else partial(_end_worker, desk)
             watchdog = Watchdog(desk, self._job.rules.decode_seconds, end, note)
             with watchdog, self._stopwatch.stage("wait" if self._pool else "rest"):
-                yield from mapping(desk.noting(load), names)
+                yield from mapping(ahead.moving_on(desk.noting(load)), names)
 
     def _check_folders(self) -> None:
         for folder in (self._job.root, self._job.parts):
