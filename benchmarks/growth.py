@@ -137,10 +137,12 @@ def _draw(runs: list[Run], picture: Path) -> None:
     cost.plot(sizes, [1000 * run.seconds / run.images for run in runs], "o-", label="whole run")
     beyond = [_marginal(*pair) for pair in itertools.pairwise(runs)]
     cost.plot(sizes[1:], beyond, "s--", label="beyond the smaller run")
-    cost.set(xscale="log", xlabel="images", ylabel="CPU ms per image", ylim=(0, None))
+    cost.set(xscale="log", xlabel="images", ylabel="CPU ms per image")
+    cost.set_ylim(bottom=0)
     cost.legend()
     memory.plot(sizes, [run.peak / 2**20 for run in runs], "o-")
-    memory.set(xscale="log", xlabel="images", ylabel="peak memory, MB", ylim=(0, None))
+    memory.set(xscale="log", xlabel="images", ylabel="peak memory, MB")
+    memory.set_ylim(0, 1.2 * max(run.peak for run in runs) / 2**20)
     figure.savefig(picture, dpi=120)
 
 
