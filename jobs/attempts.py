@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from batchscan.archive.listing import file_state
+from batchscan.archive.reading import file_state
 from batchscan.errors import ImageFailure
 from batchscan.run.desk import LastWords, last_words
 from batchscan.run.observer import Observer, ShardReport

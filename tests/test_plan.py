@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscan.archive.listing import FileState, ListingNotes, display_path, list_images
+from batchscan.archive.display import display_path
+from batchscan.archive.listing import list_images
+from batchscan.archive.local_file import FileState
+from batchscan.archive.notes import ListingNotes
 from batchscan.run import plan as plan_module
 from batchscan.run.plan import FinishedRows, PlanCounts, plan_shards, taper
 from batchscan.run.shard import Shard

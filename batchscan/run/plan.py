@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscan.archive.listing import FileState, ListingNotes, file_state
+from batchscan.archive.local_file import FileState
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.reading import file_state
 from batchscan.container.reading import in_reading_order
 from batchscan.privacy.pseudonym import path_column
 from batchscan.rules import DEFAULT_RULES, Rules

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.archive.display import display_path, name_of
-from batchscan.archive.listing import ListingNotes, check_archive, list_images
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.root import check_archive
 from batchscan.container.reading import close_containers
 from batchscan.errors import UsageError
 from batchscan.image.decode import PREPROCESSING
