@@ -1,8 +1,8 @@
 """Daft as its documentation shows it: glob, download, decode_image, resize, a class UDF with Keras.
 
-After docs.daft.ai, "Working with Images" and "Stateful Class UDFs with @daft.cls". Daft decodes
-whole images in Rust, on all cores. Its `resize` only picks among the pixels next to each point,
-see `_reduce`; what it says with a class of batches is what Daft recommends for models.
+After docs.daft.ai, "Working with Images" and "Stateful Class UDFs with @daft.cls": the class loads
+the network once, its method takes batches. Daft decodes and resizes whole images in Rust, on all
+cores.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the engine-free peers and tuned Ray Data share: batchscan's decoding, ONNX Runtime beside it.
+"""What some peers share: batchscan's decoding, and ONNX Runtime beside it.
 
-One thread for each network: there is a process for each core.
+Engine-free peers and tuned Ray Data use both, PyTorch's loader only the second.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """PyTorch's DataLoader with ONNX Runtime: a worker process for each core decodes, one scores.
 
-After docs.pytorch.org, "Datasets & DataLoaders" and `torch.utils.data`: a map-style data set, worker
-processes, batches in shared memory. Decoding is Pillow's, with its `draft`, the line that a careful
+After docs.pytorch.org, "Datasets & DataLoaders" and `torch.utils.data`: a map-style data set,
+worker processes, batches in shared memory. Decoding is Pillow's, with its `draft`, the line that a careful
 user adds: JPEGs are decoded at reduced size, as batchscan does it.
 """
 
@@ -31,8 +31,10 @@ class Images(Dataset):
     def __getitem__(self, place: int) -> torch.Tensor:
         """Read and decode one."""
         with Image.open(self.files[place]) as image:
-            image.draft("L", (self.size, self.size))
-            small = image.convert("L").resize((self.size,) * 2, Image.Resampling.BILINEAR)
+            drafted = image.draft("L", (self.size, self.size))
+            grey = image.convert("L")
+            box = drafted[1] if drafted else None
+            small = grey.resize((self.size, self.size), Image.Resampling.BILINEAR, box)
             return torch.from_numpy(np.array(small))
 
 
