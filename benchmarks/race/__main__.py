@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ def main() -> None:
     """Run the race, print its table and write it; each round saves what there is so far."""
     options = _arguments()
     options.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # What runs is ended, too.
     entries = [Entry(each) for each in CONTENDERS if each.name in {OURS, *options.peers}]
     with tempfile.TemporaryDirectory(prefix="race-", dir=options.work) as folder:
         course, facts = _course(options, Path(folder))

@@ -67,9 +67,10 @@ CONTENDERS = (
         programs=("java",),
     ),
     Contender("tf_data_keras", "tf.data with Keras", modules=("keras", "tensorflow")),
+    Contender("torch_loader", "PyTorch loader, documented", modules=("torch", "onnxruntime")),
     Contender(
-        "torch_loader",
-        "PyTorch DataLoader, ONNX Runtime",
+        "torch_loader_tuned",
+        "PyTorch loader, tuned",
         modules=("torch", "onnxruntime"),
         same_pixels=True,
     ),

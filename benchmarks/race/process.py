@@ -53,7 +53,7 @@ def run_program(
     leaves behind get some seconds, and are killed then. Memory is the largest sum over all its
     processes of what each holds, shared pages counted in proportion (PSS), four times a second.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _take_orphans(True)
     others = set(psutil.Process().children())
     peak, ticks, hung = 0, 0, False
     with log.open("wb") as output:
@@ -81,7 +81,13 @@ def run_program(
         finally:
             _kill_tree(others)
             program.wait()
+            _take_orphans(False)
     return Ended(began, seconds, program.returncode, hung, peak if watch_memory else None)
+
+
+def _take_orphans(wanted: bool) -> None:
+    """Say whether processes below this one whose parent has ended become children of this one."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
 
 def _tree(others: set[psutil.Process]) -> list[psutil.Process]:

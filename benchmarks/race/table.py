@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.race.contenders import OURS
+from benchmarks.race.contenders import CEILING, OURS
 from benchmarks.race.rounds import Entry, Time
 
 NOTES = (
@@ -19,6 +19,8 @@ NOTES = (
     "times ours: this seconds by ours, and our steady rate by this one: medians of the ratios taken"
     " in each round; above 1, ours is faster.",
 )
+
+_DOCUMENTED = "ray_data_documented"
 
 _HEADINGS = (
     *("", "whole s", "start s", "steady img/s", "memory MB", "times ours: whole", "steady"),
@@ -51,21 +53,44 @@ def rows_of(entries: Sequence[Entry]) -> list[Row]:
     return [_row(entry, ours) for entry in entries]
 
 
+def headlines(rows: Sequence[Row]) -> list[str]:
+    """Say what the race is about, in sentences; those whose figures are missing are left out."""
+    found = {row.name: row for row in rows}
+    lines = []
+    ratios = [
+        (row.whole_ratio, row.title) for row in rows if row.kind == "peer" and row.whole_ratio
+    ]
+    if ratios:
+        lines.append("The fastest peer, {1}, takes {0:.2f} times as long.".format(*min(ratios)))
+    documented = found.get(_DOCUMENTED)
+    if documented and documented.whole_ratio:
+        lines.append(f"{documented.title}, takes {documented.whole_ratio:.2f} times as long.")
+    ceiling = found.get(CEILING)
+    if ceiling and ceiling.steady_ratio:
+        share = 1 / ceiling.steady_ratio
+        lines.append(f"In steady state batchscan has {share:.2f} of the rate of decoding alone.")
+    ours = found.get(OURS)
+    if ours and ours.start:
+        lines.append(f"Its first part is committed {ours.start:.1f} s after the start.")
+    return lines
+
+
 def as_text(rows: Sequence[Row]) -> str:
     """Lay the rows out for a terminal."""
     cells = [list(_HEADINGS), *map(_cells, rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
     lines = [_aligned(line, widths) for line in cells]
     problems = [f"{row.title}: {row.problem}" for row in rows if row.problem]
-    return "\n".join([*lines, "", *problems, *([""] if problems else []), *NOTES])
+    return "\n".join([*lines, "", *_below(headlines(rows)), *_below(problems), *NOTES])
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """Lay the rows out as a table in Markdown, the notes below it."""
     lines = [list(_HEADINGS), ["---"] + ["---:"] * (len(_HEADINGS) - 1), *map(_cells, rows)]
     table = ["| " + " | ".join(line) + " |" for line in lines]
-    problems = [f"- {row.title}: {row.problem}" for row in rows if row.problem]
-    return "\n".join([*table, "", *problems, *([""] if problems else []), *_listed(NOTES), ""])
+    problems = [f"{row.title}: {row.problem}" for row in rows if row.problem]
+    remarks = [f"- {remark}" for remark in (*headlines(rows), *problems, *NOTES)]
+    return "\n".join([*table, "", *remarks, ""])
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -129,5 +154,5 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])
 
 
-def _listed(notes: Sequence[str]) -> list[str]:
-    return [f"- {note}" for note in notes]
+def _below(lines: Sequence[str]) -> list[str]:
+    return [*lines, ""] if lines else []

@@ -1,9 +1,9 @@
 """Ray Data, tuned as well as we can: an actor for each core that does everything, ONNX Runtime.
 
-The data set is the list of paths: no read stage, no pixels in the object store. Each actor reads, decodes (with
-batchscan's own function) and scores its batch in one go. An actor claims half a core, as the task
-that writes needs some, and Ray Data hangs where actors hold all; each still has a core to itself.
-Blocks are a few hundred paths: fewer make the end uneven, more cost a task each.
+The data set is the list of paths: no read stage, no pixels in the object store. Each actor reads,
+decodes (with batchscan's own function) and scores its batch in one go. An actor claims half a core,
+as the task that writes needs some, and Ray Data hangs where actors hold all; each still has a core
+to itself. Blocks are a few hundred paths: fewer make the end uneven, more cost a task each.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
 """PyTorch's DataLoader with ONNX Runtime: a worker process for each core decodes, one scores.
 
 After docs.pytorch.org, "Datasets & DataLoaders" and `torch.utils.data`: a map-style data set,
-worker processes, batches in shared memory. Decoding is Pillow's, with its `draft`, the line that a careful
-user adds: JPEGs are decoded at reduced size, as batchscan does it.
+worker processes, batches in shared memory. Pillow decodes whole images and resizes them, as in
+PyTorch's tutorials.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.race.peers.fused import open_network, write_scores
@@ -18,11 +20,14 @@ from benchmarks.race.task import CORES, image_files, mark, read_task
 BATCH = 64
 
 
+Decode = Callable[[ImageFile.ImageFile, int], Image.Image]
+
+
 class Images(Dataset):
     """The images of an archive: uint8 (S, S) each."""
 
-    def __init__(self, files: list[str], size: int) -> None:
-        self.files, self.size = files, size
+    def __init__(self, files: list[str], size: int, decode: Decode) -> None:
+        self.files, self.size, self.decode = files, size, decode
 
     def __len__(self) -> int:
         """Return their number."""
@@ -31,18 +36,19 @@ class Images(Dataset):
     def __getitem__(self, place: int) -> torch.Tensor:
         """Read and decode one."""
         with Image.open(self.files[place]) as image:
-            drafted = image.draft("L", (self.size, self.size))
-            grey = image.convert("L")
-            box = drafted[1] if drafted else None
-            small = grey.resize((self.size, self.size), Image.Resampling.BILINEAR, box)
-            return torch.from_numpy(np.array(small))
+            return torch.from_numpy(np.array(self.decode(image, self.size)))
 
 
-def main() -> None:
+def decode_whole(image: ImageFile.ImageFile, size: int) -> Image.Image:
+    """Decode and resize, as documented."""
+    return image.convert("L").resize((size, size), Image.Resampling.BILINEAR)
+
+
+def run(decode: Decode) -> None:
     """Score the archive."""
     task = read_task()
     files = image_files(task.archive)
-    loader = DataLoader(Images(files, task.size), batch_size=BATCH, num_workers=CORES)
+    loader = DataLoader(Images(files, task.size, decode), batch_size=BATCH, num_workers=CORES)
     network = open_network(task.model / "model.onnx", threads=CORES)
     scores = []
     for batch in loader:
@@ -52,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(decode_whole)
