@@ -40,7 +40,7 @@ def main() -> None:
     problem = ours.problem or plain.problem
     if problem or plain.steady_ratio is None:
         sys.exit(f"the ratio cannot be measured: {problem or 'too few images'}")
-    if 1 / plain.steady_ratio < options.least:
+    if plain.steady_ratio < options.least:
         sys.exit(f"batchscan is far slower than plain processes: expected {options.least} or more")
 
 
@@ -71,7 +71,7 @@ def _print(ours: Row, plain: Row) -> None:
         cells = ("-".rjust(9) if value is None else format(value, form) for value, form in figures)
         print(f"{row.title:28}{''.join(cells)}")
     if plain.steady_ratio:
-        print(f"batchscan has {1 / plain.steady_ratio:.2f} of the steady rate without an engine")
+        print(f"batchscan has {plain.steady_ratio:.2f} of the steady rate without an engine")
 
 
 if __name__ == "__main__":

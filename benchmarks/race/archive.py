@@ -71,7 +71,8 @@ def _draw_phantoms(folder: Path, count: int = 120) -> list[Path]:
 
 
 def _sound_jpegs(source: Path, wanted: int) -> list[Path]:
-    size, found, left_out = 64, [], 0
+    size, left_out = 64, 0
+    found: list[Path] = []
     for name in list_images(source, ListingNotes()):
         if len(found) == wanted:
             break

@@ -17,7 +17,6 @@ import psutil
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2): orphans become our children, so none is lost sight of.
 _TICK = 0.05  # seconds
 _MEMORY_EVERY = 5  # ticks
-_GRACE = 10.0  # seconds that helper processes have to end by themselves
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,13 @@ def run_program(
     limit: float,
     environment: dict[str, str] | None = None,
     watch_memory: bool = False,
+    grace: float = 10.0,
     each_tick: Callable[[], None] = lambda: None,
 ) -> Ended:
     """Run a program to its end; after `limit` seconds it is killed with all that it started.
 
     Its output goes to the file `log`. The time is that until the program itself ends; helpers it
-    leaves behind get some seconds, and are killed then. Memory is the largest sum over all its
+    leaves behind get `grace` seconds, and are killed then. Memory is the largest sum over all its
     processes of what each holds, shared pages counted in proportion (PSS), four times a second.
     """
     _take_orphans(True)
@@ -77,7 +77,7 @@ def run_program(
                     program.wait(_TICK)
             seconds = time.time() - began
             each_tick()
-            _wait_until_gone(others, 0.0 if hung else _GRACE)
+            _wait_until_gone(others, 0.0 if hung else grace)
         finally:
             _kill_tree(others)
             program.wait()

@@ -67,8 +67,8 @@ def headlines(rows: Sequence[Row]) -> list[str]:
         lines.append(f"{documented.title}, takes {documented.whole_ratio:.2f} times as long.")
     ceiling = found.get(CEILING)
     if ceiling and ceiling.steady_ratio:
-        share = 1 / ceiling.steady_ratio
-        lines.append(f"In steady state batchscan has {share:.2f} of the rate of decoding alone.")
+        share = f"{ceiling.steady_ratio:.2f}"
+        lines.append(f"In steady state batchscan has {share} of the rate of decoding alone.")
     ours = found.get(OURS)
     if ours and ours.start:
         lines.append(f"Its first part is committed {ours.start:.1f} s after the start.")
