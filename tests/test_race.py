@@ -54,6 +54,14 @@ def test_other_scores_do_not_count(tolerance: object) -> None:
     assert found.largest == pytest.approx(0.2)
 
 
+def test_scores_near_one_are_told_apart() -> None:
+    """Where all scores are near 1, a peer that says 1 of everything is found out."""
+    ours = {path: 1 - 0.005 * score for path, score in OURS_SCORES.items()}
+    constant = dict.fromkeys(ours, 1.0)
+    assert compare(ours, ours, OTHER_PIXELS).problem is None
+    assert compare(constant, ours, OTHER_PIXELS).problem is not None
+
+
 @pytest.mark.parametrize("score", [float("nan"), None])
 def test_scores_that_are_none_do_not_count(score: float | None) -> None:
     """A score that is no number is not taken for one that is near enough."""

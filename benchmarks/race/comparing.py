@@ -1,4 +1,8 @@
-"""Are the scores of a peer ours? A fast wrong answer does not count."""
+"""Are the scores of a peer ours? A fast wrong answer does not count.
+
+Compared are log odds, ln(p / (1 - p)), within the scores 0.0001 and 0.9999: most scores are near 0
+or 1, those of drawn X-rays all near 1, where other pixels would hardly show in the scores.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +20,24 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far scores may be from ours: on average, and in 99 of 100 images."""
+    """How far log odds may be from ours: on average, and in 99 of 100 images."""
 
     mean: float
     most: float
 
     def __str__(self) -> str:
-        return f"on average within {self.mean:g}, 99 of 100 within {self.most:g}"
+        return f"log odds on average within {self.mean:g}, 99 of 100 within {self.most:g}"
 
 
-SAME_PIXELS = Tolerance(mean=1e-5, most=1e-4)
+SAME_PIXELS = Tolerance(mean=0.001, most=0.01)
 """For what decodes as batchscan does: only the network's rounding may differ."""
 
-OTHER_PIXELS = Tolerance(mean=0.005, most=0.05)
-"""For what decodes whole images and reduces them by itself: grey levels differ by 0.4 on average,
-and by many at a few edges. The network read otherwise (wrong scale, wrong order of colours, pixels
-skipped in place of averaged) differs by far more."""
+OTHER_PIXELS = Tolerance(mean=0.08, most=0.3)
+"""For what decodes whole images and reduces them by itself: grey levels differ by 0.4 on average.
+Measured on real X-rays and drawn ones: sound peers up to 0.05 and 0.17; pixels skipped in place of
+averaged 0.16 and 0.48 or more; grey levels at half their value 0.09 or more on average."""
+
+_EDGE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,14 @@ def compare(scores: Scores, ours: Scores, tolerance: Tolerance) -> Comparison:
     pairs = np.array([(scores[path], ours[path]) for path in ours], dtype=np.float64)
     if not np.isfinite(pairs).all():
         return Comparison("some scores are no numbers")
-    distance = np.abs(pairs[:, 0] - pairs[:, 1])
-    mean, most = float(distance.mean()), float(np.quantile(distance, 0.99))
+    inner = np.clip(pairs, _EDGE, 1 - _EDGE)
+    apart = np.abs(np.diff(np.log(inner / (1 - inner))))
+    mean, most = float(apart.mean()), float(np.quantile(apart, 0.99))
     problem = None
     if mean > tolerance.mean or most > tolerance.most:
-        problem = f"other scores than ours: mean {mean:.2g}, 99% within {most:.2g}"
-    return Comparison(problem, mean, float(distance.max()))
+        problem = f"other scores than ours: log odds differ by {mean:.2g}, 99% within {most:.2g}"
+    distance = np.abs(np.diff(pairs))
+    return Comparison(problem, float(distance.mean()), float(distance.max()))
 
 
 def _relative(path: str, archive: Path) -> str:
