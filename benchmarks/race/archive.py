@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from batchscan.archive.listing import ListingNotes, list_images
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
 from batchscan.errors import NotScored
 from batchscan.image.decode import decode
 from batchscan.phantom import draw_phantom
