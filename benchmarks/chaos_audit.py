@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ def watched(folder: Path, archive: Path) -> dict[str, str]:
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_HOOK)
     return {
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(":"),
         "CHAOS_ARCHIVE": str(archive.resolve()),
         "CHAOS_LOG": str(folder / "opened"),
     }

@@ -16,11 +16,15 @@ _STRAGGLING_TIMES = 2.0  # So many times as long as its images usually take, and
 
 @dataclass(eq=False)
 class Hand:
-    """One worker, as the driver sees it."""
+    """One worker, as the driver sees it.
+
+    `node` is where it was to be; once it is ready, `place` holds the node where it is.
+    """
 
     actor: Any
     node: str
     needs: str
+    place: Any
     starting: Any
     ready: bool = False
     queue: deque[tuple[Any, Attempt]] = field(default_factory=deque)

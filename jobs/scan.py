@@ -7,7 +7,7 @@ takes more shards, and on a machine with few cores nothing waits for a core that
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from .attempts import Attempt, Attempts
 from .copies import Copies
 from .hand import Hand, Pace
 from .session import ray_session, same_environment
+from .vacancy import Vacancy, vacancies
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _QUEUE = 2  # Shards per worker: one in work, one waiting, so that no worker waits for the driver.
 _STARTS = 3  # Deaths of starting workers in a row, with none at work, that end the run.
 _ROLL_CALL_SECONDS = 5.0
+_FIRST_NOTICE_SECONDS = 10.0  # From the start, or from a worker's death.
 _NOTICE_SECONDS = 60.0
 _FAREWELL_SECONDS = 10.0
 _STUCK_LOOKS = 10
@@ -78,7 +80,7 @@ class _Crew:
         self._failed_starts = 0
         self._next_roll_call = 0.0
         self._next_look = 0.0
-        self._next_notice = time.monotonic() + 10.0
+        self._next_notice = time.monotonic() + _FIRST_NOTICE_SECONDS
 
     def work(self) -> None:
         """Score all shards; returns when every part is committed."""
@@ -98,41 +100,40 @@ class _Crew:
         if time.monotonic() < self._next_roll_call:
             return
         self._next_roll_call = time.monotonic() + _ROLL_CALL_SECONDS
-        for node in self._ray.nodes():
-            if not node["Alive"]:
-                continue
-            present = sum(hand.node == node["NodeID"] for hand in self._hands)
-            gpus = int(node["Resources"].get("GPU", 0))
-            cpus = int(node["Resources"].get("CPU", 0))
-            for _ in range(present, gpus * self._per_gpu or cpus):
-                if self._limit is not None and len(self._hands) >= self._limit:
-                    return
-                self._hire(node["NodeID"], gpus, cpus)
+        present = Counter(hand.node for hand in self._hands)
+        for vacancy in vacancies(self._ray.nodes(), present, per_gpu=self._per_gpu):
+            if self._limit is not None and len(self._hands) >= self._limit:
+                return
+            self._hire(vacancy)
 
-    def _hire(self, node: str, gpus: int, cpus: int) -> None:
-        """Start one worker: on a GPU where the node has any, or a part of one; else on a CPU core.
-
-        A worker on a GPU decodes in as many threads as its share of the node's cores allows.
-        """
+    def _hire(self, vacancy: Vacancy) -> None:
+        """Start one worker."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         # Where only some workers are wanted, they need not wait for a node that others have filled.
         spill = self._limit is not None
-        place = NodeAffinitySchedulingStrategy(node, soft=spill, _spill_on_unavailable=spill)
+        affinity = NodeAffinitySchedulingStrategy(
+            vacancy.node, soft=spill, _spill_on_unavailable=spill
+        )
         options: dict[str, Any] = {
-            "num_cpus": min(1, cpus / (gpus * self._per_gpu)) if gpus else min(1, cpus),
-            "num_gpus": 1 / self._per_gpu if gpus else 0,
-            "scheduling_strategy": place,
+            "num_cpus": vacancy.cpus,
+            "num_gpus": vacancy.gpus,
+            "scheduling_strategy": affinity,
             "max_restarts": 0,
         }
-        threads = max(2, cpus // (gpus * self._per_gpu)) if gpus else 1
         actor = (
             self._ray.remote(ShardWorker)
             .options(**options)
-            .remote(self._job, self._model, threads=threads, device="gpu" if gpus else "cpu")
+            .remote(self._job, self._model, threads=vacancy.threads, device=vacancy.device)
         )
-        needs = "GPU" if gpus else "CPU"
-        self._hands.append(Hand(actor, node, needs, starting=actor.start.remote()))
+
+        def node_here(_worker: ShardWorker) -> Any:  # Within, so that it travels by its code.
+            import ray
+
+            return ray.get_runtime_context().get_node_id()
+
+        place, started = actor.__ray_call__.remote(node_here), actor.start.remote()
+        self._hands.append(Hand(actor, vacancy.node, vacancy.device.upper(), place, started))
 
     def _hand_out(self) -> bool:
         """Fill the queues of ready workers; False when there is nothing left to hand out."""
@@ -218,6 +219,7 @@ class _Crew:
             return
         if reference == hand.starting:
             hand.ready, self._failed_starts = True, 0
+            hand.node = self._ray.get(hand.place)
             self._observer.worker_ready(answer)
             if answer.warning:
                 self._observer.notice(answer.warning, "warning")
@@ -234,8 +236,10 @@ class _Crew:
         """A worker died: its shards go back."""
         self._hands.remove(hand)
         self._next_roll_call = 0.0
+        self._next_notice = min(self._next_notice, time.monotonic() + _FIRST_NOTICE_SECONDS)
+        machine_lost = self._is_machine_lost(hand, error)
         if not hand.ready:
-            self._failed_starts += 1
+            self._failed_starts += not machine_lost
             if self._failed_starts >= _STARTS and not any(hand.ready for hand in self._hands):
                 reason = " ".join(str(error).split())
                 raise WorkerError(f"workers die while they start: {reason[:300]}")
@@ -245,8 +249,18 @@ class _Crew:
             # It was done; only the word of it died with the worker.
             self._report(queue.popleft(), report)
         if queue and self._copies.is_lost(first := queue.popleft()):
-            self._attempts.died(first)
+            self._attempts.died(first, machine_lost=machine_lost)
         self._attempts.put_back(attempt for attempt in queue if self._copies.is_lost(attempt))
+
+    def _is_machine_lost(self, hand: Hand, error: Exception) -> bool:
+        """Say whether a worker died with all of its machine, for all that is known.
+
+        A machine that lives tells at once what became of its worker. Where the cluster has not
+        heard of it for a second, the worker is only `ActorUnavailable`.
+        """
+        if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            return True
+        return hand.node not in {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
 
     def _explain_waiting(self) -> None:
         """Say what the run waits for, when it does."""
@@ -260,14 +274,17 @@ class _Crew:
 
     def _waiting_text(self, pending: list[Hand]) -> str:
         if not self._hands:
-            return "waiting: the cluster has no machine with a free CPU or GPU for a worker"
+            return (
+                "waiting: the cluster has no machine with a CPU or GPU for a worker; the run goes "
+                "on when one joins"
+            )
         total, free = self._ray.cluster_resources(), self._ray.available_resources()
         needs = sorted({hand.needs for hand in pending})
         state = ", ".join(
             f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free" for kind in needs
         )
         going = len(self._hands) - len(pending)
-        rest = f"{going} others are at work" if going else "the run starts when one is free"
+        rest = f"{going} others are at work" if going else "the run goes on when one is free"
         return f"waiting: {len(pending)} workers need a {' or '.join(needs)} each; {state}; {rest}"
 
 
