@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,13 @@ _STRAGGLING_TIMES = 2.0  # So many times as long as its images usually take, and
 
 @dataclass(eq=False)
 class Hand:
-    """One worker, as the driver sees it."""
+    """One worker, as the driver sees it.
 
-    actor: Any
+    `node` is where it was to be, and once it is ready, where it is. `starting` is the ticket for
+    the word that it is ready.
+    """
+
+    worker: Any
     node: str
     needs: str
     starting: Any
@@ -28,17 +31,16 @@ class Hand:
     note: int | None = None  # When the worker last wrote which image it has in work.
     looks: int = 0  # How often that time was found unchanged.
 
-    def give(self, attempt: Attempt) -> None:
-        """Put a shard into the worker's queue."""
+    def give(self, ticket: Any, attempt: Attempt, now: float) -> None:
+        """Take note of a shard that was put into the worker's queue."""
         if not self.queue:
-            self.since = time.monotonic()
-        self.queue.append((self.actor.run.remote(attempt.shard), attempt))
+            self.since = now
+        self.queue.append((ticket, attempt))
 
-    def take(self, reference: Any) -> tuple[Attempt, float]:
+    def take(self, ticket: Any, now: float) -> tuple[Attempt, float]:
         """Take a finished shard out of the queue; returns also for how long it was in work."""
-        now = time.monotonic()
-        (attempt,) = (entry[1] for entry in self.queue if entry[0] == reference)
-        self.queue = deque(entry for entry in self.queue if entry[0] != reference)
+        (attempt,) = (entry[1] for entry in self.queue if entry[0] == ticket)
+        self.queue = deque(entry for entry in self.queue if entry[0] != ticket)
         seconds, self.since = now - self.since, now
         return attempt, seconds
 
@@ -72,8 +74,8 @@ class Pace:
         self._images += images
         self._seconds += seconds
 
-    def is_late(self, attempt: Attempt, since: float) -> bool:
-        """Say whether a shard has been in work for unusually long."""
+    def is_late(self, attempt: Attempt, seconds: float) -> bool:
+        """Say whether a shard that has been in work for so many seconds is unusually long at it."""
         usual = self._seconds / max(self._images, 1) * len(attempt.shard.images)
         limit = max(_STRAGGLING_SECONDS, _STRAGGLING_TIMES * usual)
-        return time.monotonic() - since > limit
+        return seconds > limit

@@ -6,27 +6,32 @@ The nodes are real ones of Ray, all on this machine. Nodes with GPUs only say th
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from clusters import (
+    FREE,
+    GATED,
+    IMAGES,
+    AddNode,
+    Scene,
+    sabotaged_cluster,
+    seen_workers,
+    workers_of,
+)
 from commands import (
     COMMAND,
     PATIENCE,
-    Running,
     environment,
     parts,
     rows,
     run,
-    running,
-    sabotaged,
     wait_until,
     write_images,
 )
@@ -34,61 +39,10 @@ from commands import (
 import batchscan
 from batchscan.run.worker import _GPU_FILES
 
-FREE = [f"NORMAL/a{number:02d}.jpeg" for number in range(6)]
-GATED = [f"PNEUMONIA/gated{number:02d}.png" for number in range(8)]
-IMAGES = [*FREE, *GATED]
-
-QUICK = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
-"""Settings of the cluster, to see sooner that a node is gone."""
-
-AddNode = Callable[..., Any]
-
 # A GPU that is there would be used in earnest: its worker needs the GPU variant of ONNX Runtime.
 needs_no_gpu = pytest.mark.skipif(
     any(Path(name).exists() for name in _GPU_FILES), reason="this machine has a GPU"
 )
-
-
-class Scene:
-    """An archive whose images named `gated*` cannot be read until the gate is opened."""
-
-    def __init__(self, plant: Path, archive: Path, model: Path, out: Path, address: str) -> None:
-        self._plant = plant
-        self.archive = archive
-        self.model = model
-        self.out = out
-        self.address = address
-
-    def arguments(self, *more: str | Path) -> list[str | Path]:
-        fixed = ["run", self.archive, "--out", self.out, "--model", self.model]
-        fixed += ["--shard-size", "1", "--decode-seconds", "600"]
-        return [*fixed, "--address", self.address, *more]
-
-    def run(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
-        return run(*self.arguments(*more), env=environment())
-
-    def start(self, *more: str | Path) -> contextlib.AbstractContextManager[Running]:
-        return running(*self.arguments(*more), env=environment())
-
-    def reach_the_middle(self, command: Running, *nodes: Any) -> None:
-        """Wait until all is done that can be, and each node has a worker at the gate."""
-        command.wait_for(
-            lambda: len(parts(self.out)) >= len(FREE) and all(map(workers_of, nodes)),
-            "work on all nodes",
-        )
-
-    def open_gate(self) -> None:
-        (self._plant / "gate").touch()
-
-    def close_gate(self) -> None:
-        (self._plant / "gate").unlink(missing_ok=True)
-        (self._plant / "opened").unlink(missing_ok=True)
-
-    def opened(self) -> Counter[str]:
-        """Return how often each image was opened; each time may be several lines of the log."""
-        lines = Counter((self._plant / "opened").read_text().splitlines())
-        once = min(lines.values())
-        return Counter({name: count // once for name, count in lines.items()})
 
 
 @pytest.fixture(scope="module")
@@ -113,22 +67,8 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(plant: Path) -> Iterator[Any]:
-    """Start a cluster of a head alone, that has no CPU for workers; its nodes are sabotaged."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
-            if name.startswith("RAY_"):
-                patch.delenv(name)
-        for name, value in sabotaged(plant).items():
-            patch.setenv(name, value)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        from ray.cluster_utils import Cluster
-
-        cluster = Cluster()
-        try:
-            cluster.add_node(num_cpus=0, include_dashboard=False, _system_config=QUICK)
-            yield cluster
-        finally:
-            cluster.shutdown()
+    with sabotaged_cluster(plant) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -148,18 +88,6 @@ def scene(
     scene.close_gate()
     yield scene
     scene.open_gate()
-
-
-def workers_of(node: Any, state: str = "run") -> list[psutil.Process]:
-    """Return the processes of a node that are in the middle of a shard."""
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return [child for child in raylet.children() if title(child) == f"ray::ShardWorker.{state}"]
-
-
-def title(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return " ".join(process.cmdline()).strip()
-    return ""
 
 
 # ------------------------------------------------------------------- nodes
@@ -192,11 +120,6 @@ def test_fewer_workers_than_nodes(
         scene.open_gate()
         assert command.ends() == 0, command.stderr
     assert rows(scene.out) == calm
-
-
-def seen_workers(node: Any) -> set[int]:
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return {child.pid for child in raylet.children() if "ShardWorker" in title(child)}
 
 
 def test_lost_node(
@@ -234,12 +157,16 @@ def test_no_node_at_all(
 
 
 def test_node_that_joins(scene: Scene, add_node: AddNode, calm: list[dict[str, object]]) -> None:
-    """A node that joins in mid-run gets a worker."""
+    """A node that joins in mid-run gets the next shards, before others have ended theirs.
+
+    One shard is in work, one waits in its worker's queue, and the third is the new node's.
+    """
     first = add_node(num_cpus=1)
     with scene.start() as command:
         scene.reach_the_middle(command, first)
         second = add_node(num_cpus=1)
-        scene.reach_the_middle(command, first, second)
+        command.wait_for(lambda: len(scene.at_the_gate()) > 1, "work on the new node")
+        assert scene.at_the_gate() == [GATED[0], GATED[2]]
         scene.open_gate()
         assert command.ends() == 0, command.stderr
     assert rows(scene.out) == calm
