@@ -24,7 +24,8 @@ from pathlib import Path
 
 import psutil
 
-from batchscan.archive.listing import ListingNotes, list_images
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
 from batchscan.phantom import draw_archive
 
 from .chaos_audit import Audit, Verdict, watched
