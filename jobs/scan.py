@@ -24,6 +24,7 @@ from batchscan.run.worker import Job, ShardWorker, committed, note_file, score_h
 from .attempts import Attempt, Attempts
 from .copies import Copies
 from .hand import Hand, Pace
+from .meters import Meters
 from .session import ray_session, same_environment
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
     with ray_session(workers=config.workers, address=config.address, verbose=config.verbose) as ray:
-        _Crew(ray, job, model, config, observer, shards).work()
+        _Crew(ray, job, model, config, Meters(observer), shards).work()
 
 
 class _Crew:
@@ -233,6 +234,7 @@ class _Crew:
     def _bury(self, hand: Hand, error: Exception) -> None:
         """A worker died: its shards go back."""
         self._hands.remove(hand)
+        self._observer.worker_lost()
         self._next_roll_call = 0.0
         if not hand.ready:
             self._failed_starts += 1
