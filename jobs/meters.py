@@ -1,9 +1,9 @@
 """What Prometheus can read of a scan: how much is done, how fast, and what went wrong.
 
 Ray hands the figures to the agent of the driver's node. Where `ray[default]` is installed, that
-offers them at the node's metrics port, with `ray_` in front of their names, and `_total` behind those
-of counters; see Ray's "Collecting and monitoring metrics". Each run is a series of its own, told
-apart by Ray's label `WorkerId`; no label says which archive or output it is of.
+offers them at the node's metrics port, with `ray_` before their names and `_total` behind those of
+counters; see Ray's "Collecting and monitoring metrics". Each run is a series of its own, told apart
+by Ray's label `WorkerId`; no label says which archive or output it is of.
 """
 
 from __future__ import annotations
