@@ -25,6 +25,7 @@ from .attempts import Attempt, Attempts
 from .copies import Copies
 from .hand import Hand, Pace
 from .meters import Meters
+from .safety import warning_about
 from .session import ray_session, same_environment
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
     with ray_session(workers=config.workers, address=config.address, verbose=config.verbose) as ray:
+        if config.address and (warning := warning_about(ray.get_runtime_context().gcs_address)):
+            observer.notice(warning, "warning")
         _Crew(ray, job, model, config, Meters(observer), shards).work()
 
 

@@ -176,9 +176,32 @@ def test_all_nodes_work(
         assert [len(workers_of(node)) for node in nodes] == [1, 1]
         scene.open_gate()
         assert command.ends() == 0, command.stderr
-        assert command.stderr == ""
+        (line,) = without_progress(command.stderr)
+        assert "asks for no token" in line
     assert rows(scene.out) == calm
     assert set(scene.opened().values()) == {1}
+
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+
+
+@pytest.mark.parametrize("more", [{}, TOKEN], ids=["no token", "a token that nobody wants"])
+def test_cluster_that_lets_everybody_in(
+    more: dict[str, str], scene: Scene, add_node: AddNode
+) -> None:
+    """Whoever joins a cluster that asks for no token is warned once, also with a token in hand."""
+    add_node(num_cpus=1)
+    scene.open_gate()
+    done = run(*scene.arguments(), env=environment(**more))
+    assert done.returncode == 0, done.stderr
+    (line,) = without_progress(done.stderr)
+    assert f"{scene.address} asks for no token" in line
+    assert "RAY_AUTH_MODE=token" in line
+
+
+def without_progress(stderr: str) -> list[str]:
+    """Return the lines that speak neither of progress nor of waiting, as slow machines may."""
+    return [line for line in stderr.splitlines() if not re.search(r" images/s|: waiting: ", line)]
 
 
 def test_fewer_workers_than_nodes(
