@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+from batchscan.errors import UsageError
+
 _KNOCK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 _KNOCK_SECONDS = 30.0
 
@@ -14,20 +16,37 @@ def warning_about(address: str) -> str | None:
     """Warn of a cluster that lets everybody in; None where it asks for a token or a certificate.
 
     `address` is that of its head, as HOST:PORT, which this process has joined. Whoever may submit
-    work to Ray may run any program, as the account that Ray runs as.
+    work to Ray may run any program, as the account that Ray runs as. Raises `UsageError` where this
+    process has a token and the cluster asks for none: its nodes could not answer.
     """
-    if _has_tls() or not _opens(address):
+    if _has_tls():
         return None
-    return (
-        f"the Ray cluster at {address} asks for no token: whoever reaches that address can run "
-        "programs there, read the archive and change results; start its nodes with "
-        "RAY_AUTH_MODE=token (docs/clusters.md says how)"
-    )
+    if not _has_token():
+        return (
+            f"the Ray cluster at {address} asks for no token: whoever reaches that address can run "
+            "programs there, read the archive and change results; start its nodes with "
+            "RAY_AUTH_MODE=token (docs/clusters.md says how)"
+        )
+    if _opens(address):
+        raise UsageError(
+            f"RAY_AUTH_MODE=token: the Ray cluster at {address} asks for no token, and cannot work "
+            "for who has one; start its nodes with RAY_AUTH_MODE=token as well (docs/clusters.md "
+            "says how)"
+        )
+    return None
 
 
 def _has_tls() -> bool:
     """Say whether Ray's TLS is on: both sides show certificates then."""
     return os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true")
+
+
+def _has_token() -> bool:
+    """Say whether this process shows a token; Ray knows by now, also where it has found one."""
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    enabled: bool = is_token_auth_enabled()
+    return enabled
 
 
 def _opens(address: str) -> bool:
