@@ -194,7 +194,7 @@ def test_cluster_that_lets_everybody_in(scene: Scene, add_node: AddNode) -> None
 
 
 def test_token_that_nobody_wants(scene: Scene) -> None:
-    """A token for a cluster that asks for none is an error of one line: its nodes have no answer."""
+    """A token for a cluster that asks for none is an error of one line: it could not answer."""
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
     done = run(*scene.arguments(), env=environment(**token))
     assert done.returncode == 2
