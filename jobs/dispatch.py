@@ -191,6 +191,7 @@ class Dispatch:
     def _bury(self, hand: Hand, death: WorkerDied) -> None:
         """A worker died: its shards go back."""
         self._hands.remove(hand)
+        self._observer.worker_lost()
         self._next_roll_call = 0.0
         self._next_notice = min(self._next_notice, self._cluster.now() + _FIRST_NOTICE_SECONDS)
         machine_lost = self._is_machine_lost(hand, death)

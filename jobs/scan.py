@@ -17,7 +17,9 @@ from batchscan.run.summary import ScanSummary
 from batchscan.run.worker import Job, score_here
 
 from .dispatch import Dispatch
+from .meters import Meters
 from .ray_cluster import RayCluster
+from .safety import warning_about
 from .session import ray_session, same_environment
 
 
@@ -32,6 +34,8 @@ def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
     with ray_session(workers=config.workers, address=config.address, verbose=config.verbose) as ray:
+        if config.address and (warning := warning_about(ray.get_runtime_context().gcs_address)):
+            observer.notice(warning, "warning")
         cluster = RayCluster(ray, job, model)
         limit, per_gpu = config.workers, config.workers_per_gpu
-        Dispatch(cluster, job, shards, observer, limit=limit, per_gpu=per_gpu).work()
+        Dispatch(cluster, job, shards, Meters(observer), limit=limit, per_gpu=per_gpu).work()

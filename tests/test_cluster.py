@@ -104,9 +104,35 @@ def test_all_nodes_work(
         assert [len(workers_of(node)) for node in nodes] == [1, 1]
         scene.open_gate()
         assert command.ends() == 0, command.stderr
-        assert command.stderr == ""
+        (line,) = without_progress(command.stderr)
+        assert "asks for no token" in line
     assert rows(scene.out) == calm
     assert set(scene.opened().values()) == {1}
+
+
+def test_cluster_that_lets_everybody_in(scene: Scene, add_node: AddNode) -> None:
+    """Whoever joins a cluster that asks for no token is warned, once."""
+    add_node(num_cpus=1)
+    scene.open_gate()
+    done = scene.run()
+    assert done.returncode == 0, done.stderr
+    (line,) = without_progress(done.stderr)
+    assert f"{scene.address} asks for no token" in line
+    assert "RAY_AUTH_MODE=token" in line
+
+
+def test_token_that_nobody_wants(scene: Scene) -> None:
+    """A token for a cluster that asks for none is an error of one line: it could not answer."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    done = run(*scene.arguments(), env=environment(**token))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"{scene.address} asks for no token" in line
+
+
+def without_progress(stderr: str) -> list[str]:
+    """Return the lines that speak neither of progress nor of waiting, as slow machines may."""
+    return [line for line in stderr.splitlines() if not re.search(r" images/s|: waiting: ", line)]
 
 
 def test_fewer_workers_than_nodes(
@@ -164,7 +190,7 @@ def test_node_that_joins(scene: Scene, add_node: AddNode, calm: list[dict[str, o
     first = add_node(num_cpus=1)
     with scene.start() as command:
         scene.reach_the_middle(command, first)
-        second = add_node(num_cpus=1)
+        add_node(num_cpus=1)
         command.wait_for(lambda: len(scene.at_the_gate()) > 1, "work on the new node")
         assert scene.at_the_gate() == [GATED[0], GATED[2]]
         scene.open_gate()

@@ -213,7 +213,9 @@ def test_cluster_commands(sandbox: Path, cluster: tuple[str, dict[str, str]]) ->
     assert "localhost" in environment["RAY_USAGE_STATS_REPORT_URL"]
     (command,) = [c for c in commands("batchscan") if "--address" in c]
     command = command.replace("results.parquet", "cluster.parquet").replace("auto", address)
-    assert "28 images" in run(command, sandbox, **environment).stdout
+    done = run(command, sandbox, **environment)
+    assert "28 images" in done.stdout
+    assert "no token" not in done.stderr
 
 
 def test_every_failure_and_column_is_documented() -> None:

@@ -18,11 +18,12 @@ class WorkerFacts:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of a shard."""
+    """What became of a shard; `bytes` are those of its images that could be read whole."""
 
     images: int
     failed: int
     skipped: int = 0
+    bytes: int = 0
 
 
 class Observer(Protocol):
@@ -30,6 +31,9 @@ class Observer(Protocol):
 
     def worker_ready(self, facts: WorkerFacts) -> None:
         """A worker has loaded the model."""
+
+    def worker_lost(self) -> None:
+        """A worker died; another is started where there is room."""
 
     def shard_done(self, report: ShardReport) -> None:
         """A shard's part is committed."""
@@ -52,6 +56,9 @@ class Progress(Observer):
 
     def worker_ready(self, facts: WorkerFacts) -> None:
         """A worker has loaded the model."""
+
+    def worker_lost(self) -> None:
+        """A worker died; another is started where there is room."""
 
     def shard_done(self, report: ShardReport) -> None:
         """A shard's part is committed."""

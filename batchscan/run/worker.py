@@ -238,12 +238,13 @@ def committed(job: Job, shard: Shard) -> ShardReport | None:
     file = location(job.parts) / part_name(job.generation, shard.name)
     if not is_there(file):
         return None
-    return _report(pq.read_table(readable(file), columns=["failure", "skip"]))
+    return _report(pq.read_table(readable(file), columns=["failure", "skip", "bytes", "sha256"]))
 
 
 def _report(part: pa.Table) -> ShardReport:
     failed, skipped = (part.num_rows - part[name].null_count for name in ("failure", "skip"))
-    return ShardReport(part.num_rows, failed, skipped)
+    read = pc.sum(part["bytes"].filter(part["sha256"].is_valid())).as_py()
+    return ShardReport(part.num_rows, failed, skipped, read or 0)
 
 
 def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:
