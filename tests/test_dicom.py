@@ -561,7 +561,7 @@ def test_a_folder_named_dl(tmp_path: Path) -> None:
 
 
 def test_first_files_at_once(tmp_path: Path) -> None:
-    """Threads that read their first files at the same moment all read them, as a GPU worker's do."""
+    """Threads that read their first files at the same moment all read them, as on a GPU."""
     file = tmp_path / "chest"
     file.write_bytes(phantoms.encoded(phantoms.dataset(phantoms.chest())))
     code = (
