@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from batchscan.commands import report as report_command
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, UsageError
 from batchscan.report import build, making
-from batchscan.report.document import Section, Text
+from batchscan.report.document import Document, Section, Text
 from batchscan.report.input.reading import read_rows
+from batchscan.report.page.html import render_html
+from batchscan.report.page.json_file import json_bytes
+from batchscan.report.page.report_files import write_report
 from batchscan.storage.location import Location
 
 SECTIONS = [
@@ -112,6 +116,51 @@ def test_bad_options(
     (line,) = done.stderr.splitlines()
     assert all(word in line for word in words)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["results.parquet", "link.parquet", "other.parquet", "truth.csv"])
+def test_a_worklist_overwrites_nothing_of_worth(scanned: Path, tmp_path: Path, name: str) -> None:
+    """No result is replaced, this one (also by another name) or another, and no label file."""
+    result, truth = tmp_path / "results.parquet", tmp_path / "truth.csv"
+    for copy in (result, tmp_path / "other.parquet"):
+        copy.write_bytes((scanned / "results.parquet").read_bytes())
+    (tmp_path / "link.parquet").symlink_to("results.parquet")
+    truth.write_text("path,label\n" + pq.read_table(result)["path"][0].as_py() + ",NORMAL\n")
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    done = run(
+        *("report", "results.parquet", "--labels", truth, "--out", "report.html"),
+        *("--worklist", tmp_path / name), cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "would overwrite" in done.stderr
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_places_are_checked_first(scanned: Path, tmp_path: Path) -> None:
+    """A worklist in a folder that is not there, or an archive that is none, is said at once."""
+    for option in ("--worklist", "--archive"):
+        done = report(scanned, tmp_path / "report.html", option, tmp_path / "none" / "x.csv")
+        assert done.returncode == 2
+        assert "none" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_page_and_numbers_belong_together(tmp_path: Path) -> None:
+    """Where the disk is too full for the page, earlier numbers stay with the earlier page."""
+    page = tmp_path / "report.html"
+    write_report(Document("one", (), ()), page)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    much = Document("two", (), (Section("a", "A", (Text("b", "no script " * 900),)),))
+    longer = len(render_html(much).encode())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert longer - 100 > len(json_bytes(much))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (longer - 100, hard))
+    try:
+        with pytest.raises(BatchscanError, match="cannot be written"):
+            write_report(much, page)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_another_model(scanned: Path, tmp_path: Path) -> None:

@@ -9,7 +9,12 @@ from batchscan.errors import UsageError
 from batchscan.model.bundle import Bundle, load_bundle
 from batchscan.report.build import build_document
 from batchscan.report.input.rows import Rows
-from batchscan.report.page.report_files import Written, check_report_place, write_report
+from batchscan.report.page.report_files import (
+    Written,
+    check_report_place,
+    numbers_place,
+    write_report,
+)
 from batchscan.storage.location import Location
 
 
@@ -32,9 +37,12 @@ def make_report(
     1. Raises an error of `batchscan.errors`, and then writes nothing of the report.
     """
     from batchscan.report.input.reading import read_rows
+    from batchscan.report.sheets.worklist import check_worklist_place, write_worklist
 
-    others = [each for each in (results, labels, worklist) if each is not None]
-    check_report_place(out, "--out", *others)
+    inputs = [results] if labels is None else [results, labels]
+    check_report_place(out, "--out", *inputs)
+    if worklist is not None:
+        check_worklist_place(worklist, *inputs, out, numbers_place(out))
     rows = read_rows(results, labels=labels, by=by)
     document = build_document(
         rows,
@@ -44,8 +52,6 @@ def make_report(
         id_key=id_key,
     )
     if worklist is not None:
-        from batchscan.report.sheets.worklist import write_worklist
-
         write_worklist(rows, worklist)
     return write_report(document, out)
 
