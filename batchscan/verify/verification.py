@@ -90,7 +90,7 @@ def verify_result(
     _check_model(result, footer, bundle)
     _check_key(result, footer, id_key)
     check_archive(archive)
-    found = survey(result)
+    found = survey(result, bundle.classes)
     numbers = found.draw(sample, seed)
     archive = real_location(archive)
     name_of_path = _names(result, footer, numbers, bundle, archive, id_key)
