@@ -351,6 +351,13 @@ def test_bad_samples(office: Office, sample: str) -> None:
     assert "expected a number from 1 up, or all" in done.stderr
 
 
+def test_a_bad_seed(office: Office) -> None:
+    """A seed below 0 is refused in one line."""
+    done = run("verify", office.out, "--archive", office.archive, "--seed", "-5")
+    assert done.returncode == 2
+    assert "--seed" in done.stderr
+
+
 def test_no_result_and_no_archive(office: Office, tmp_path: Path) -> None:
     """What is no result, or no archive, is refused with the reason and exit code 2."""
     (tmp_path / "x.parquet").write_text("no Parquet")

@@ -40,7 +40,8 @@ def verdict(found: Verification) -> str:
         broken.append(f"{found.disagreements:,} of {found.compared:,} rows that were compared")
     if not broken:
         return "not confirmed: no row could be compared; check --archive"
-    return f"not confirmed: {' and '.join(broken)} differ from what was recorded"
+    differ = "differs" if len(broken) == 1 and not found.disagreements else "differ"
+    return f"not confirmed: {' and '.join(broken)} {differ} from what was recorded"
 
 
 def _facts(found: Verification) -> list[tuple[str, str]]:
