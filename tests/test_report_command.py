@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import subprocess
@@ -169,6 +170,70 @@ def test_another_model(scanned: Path, tmp_path: Path) -> None:
     done = report(scanned, tmp_path / "report.html", "--model", other.folder)
     assert done.returncode == 2
     assert "expected the model that made" in done.stderr
+
+
+def altered(scanned: Path, out: Path, record: dict[str, object], **columns: object) -> Path:
+    """Return a copy of the result with another record, and other values in some columns."""
+    table = pq.read_table(scanned / "results.parquet")
+    for name, values in columns.items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values, table.schema.field(name).type))
+    footer = json.loads(table.schema.metadata[b"batchscan"]) | record
+    pq.write_table(table.replace_schema_metadata({b"batchscan": json.dumps(footer)}), out)
+    return out
+
+
+def test_a_result_changed_by_hand(scanned: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    """Rows that are not those of the scan are a warning at the top of the report."""
+    labels = pq.read_table(scanned / "results.parquet")["label"].to_pylist()
+    other = [{"NORMAL": "PNEUMONIA", "PNEUMONIA": "NORMAL"}.get(label) for label in labels]
+    out = tmp_path / "report.html"
+    for name, columns, words in (("same", {}, ""), ("other", {"label": other}, "digest of rows")):
+        result = altered(scanned, tmp_path / f"{name}.parquet", {}, **columns)
+        done = run("report", result, "--model", tiny_bundle, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert ("digest of" in warnings(out)) == bool(words)
+        assert words in warnings(out)
+        assert ("intact" in numbers(out)["provenance"]["blocks"]) != bool(words)
+
+
+@pytest.mark.parametrize("classes", [["A", "B"], ["A", "B", "C"]])
+def test_other_classes_than_the_models(
+    classes: list[str], scanned: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """A record with the model's digest and other classes is refused, by verify as well."""
+    model = pq.read_schema(scanned / "results.parquet").metadata[b"batchscan"]
+    record: dict[str, object] = {
+        "model": json.loads(model)["model"] | {"classes": classes},
+        "threshold": 0.5 if len(classes) == 2 else None,
+        "counts": None,
+    }
+    rows = pq.read_metadata(scanned / "results.parquet").num_rows
+    file = altered(scanned, tmp_path / "r.parquet", record, **dict.fromkeys(
+        ("label", "prediction"), [None] * rows
+    ))  # fmt: skip
+    if len(classes) == 3:
+        table = pq.read_table(file)
+        score = table["score"]
+        for name in classes:
+            table = table.append_column(f"score_{name}", score)
+        pq.write_table(table, file)
+    for words in (("report", file, "--out", tmp_path / "r.html"), ("verify", file)):
+        more = ("--archive", scanned / "archive") if words[0] == "verify" else ()
+        done = run(*words, *more, "--model", tiny_bundle)
+        assert done.returncode == 2, done.stderr
+        assert "expected the classes of its model (NORMAL, PNEUMONIA)" in done.stderr
+
+
+def test_the_label_file_is_named_exactly(scanned: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    """The report holds the SHA-256 of the label file that its figures rest on."""
+    path = pq.read_table(scanned / "results.parquet")["path"][0].as_py()
+    truth = tmp_path / "truth.csv"
+    truth.write_text(f"path,label\n{path},NORMAL\n")
+    out = tmp_path / "report.html"
+    done = report(scanned, out, "--labels", truth, "--model", tiny_bundle)
+    assert done.returncode == 0, done.stderr
+    assert hashlib.sha256(truth.read_bytes()).hexdigest() in out.read_text()
 
 
 def test_no_result(tmp_path: Path) -> None:

@@ -59,13 +59,19 @@ def make_report(
 def bundle_of(rows: Rows, model: Path | None) -> Bundle | None:
     """Return the bundle that made a result's scores; None where it is not at hand.
 
-    Raises `UsageError` where `model` is another one, and `BundleError` as `load_bundle` does.
+    Raises `UsageError` where `model` is another one, or knows other classes than the result's
+    record says it does, and `BundleError` as `load_bundle` does.
     """
     bundle = load_bundle(model)
     record = rows.footer.get("model")
     expected = str(record.get("digest")) if isinstance(record, dict) else ""
     if bundle.digest == expected:
-        return bundle
+        if bundle.classes == rows.classes:
+            return bundle
+        raise UsageError(
+            f"{rows.result}: expected the classes of its model ({', '.join(bundle.classes)}), "
+            f"found {', '.join(rows.classes)} in its record, which was changed; scan anew"
+        )
     if model is None:
         return None
     raise UsageError(

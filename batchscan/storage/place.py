@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -63,6 +64,15 @@ def readable_whole(file: Location) -> Path | pa.NativeFile:
 def opened(file: Location) -> AbstractContextManager[Any]:
     """Open a file or an object for reading bytes; raises `OSError`."""
     return open_object(file) if isinstance(file, Uri) else file.open("rb")
+
+
+def sha256_of(file: Location) -> str:
+    """Return the SHA-256 of a file's content, as 64 hexadecimal digits; raises `OSError`."""
+    digest = hashlib.sha256()
+    with opened(file) as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def check_new_file(file: Location, asked: str, *taken: Location) -> None:

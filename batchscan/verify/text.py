@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from batchscan.terminal.text import entries, one_line, paragraph
+from batchscan.verify.seals import Seal
 from batchscan.verify.trial import TOLERANCE
-from batchscan.verify.verification import Seal, Verification
+from batchscan.verify.verification import Verification
 
 _WORDS = {
     "content": "DISAGREE: other content, under the recorded size and time",
