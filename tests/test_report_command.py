@@ -30,6 +30,7 @@ from batchscan.storage.location import Location
 SECTIONS = [
     "summary",
     "flow",
+    "population",
     "discrimination",
     "calibration",
     "subgroups",

@@ -51,12 +51,14 @@ def _sections(
     from batchscan.report.figures.discrimination import discrimination_section
     from batchscan.report.figures.subgroups import subgroups_section
     from batchscan.report.flow import flow_section
+    from batchscan.report.population import population_section
     from batchscan.report.scores.drift import drift_section
     from batchscan.report.scores.score_distribution import scores_section
     from batchscan.report.trust.trust import trust_section
 
     reference = None if bundle is None else load_reference(bundle)
     yield "flow", partial(flow_section, rows)
+    yield "population", partial(population_section, rows)
     yield "discrimination", partial(discrimination_section, rows, prevalence)
     yield "calibration", partial(calibration_section, rows)
     yield "subgroups", partial(subgroups_section, rows)
