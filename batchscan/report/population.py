@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from batchscan.report.document import Block, Column, Section, Table, Text, Value
 from batchscan.report.figures.clusters import count_of
-from batchscan.report.figures.tallies import Mask, column, has_label, has_score, is_text
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import Mask, column, has_label, has_score, is_text
 from batchscan.results.file import opened_result
 
 _QUARTERS = (

@@ -6,8 +6,8 @@ import numpy as np
 
 from batchscan.report.document import Column, Table
 from batchscan.report.figures.rates import Rate, Rates
-from batchscan.report.figures.tallies import has_label, has_score, is_text
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import has_label, has_score, is_text
 
 
 def worst_case_table(rows: Rows, rates: Rates) -> tuple[Table, ...]:
