@@ -181,6 +181,9 @@ def test_what_is_not_compared_is_counted(tmp_path: Path) -> None:
     assert (found.counts.other_content, found.counts.unknown_content) == (1, 1)
     assert found.counts.statuses == {("scored", "scored"): 3, ("failed", "scored"): 1}
     document = compare_results(first, second)
+    shown = {name: row["count"] for name, row in table(document, "images", "matched").items()}
+    assert shown.pop("scored in both, but with a score that is no number") == 1
+    assert list(shown.values()) == [4, 1, 1, 1, 1]
     assert table(document, "images", "statuses")["A: failed"]["scored"] == 1
     assert "missing_classes" in texts(document)
 
@@ -243,7 +246,7 @@ def test_other_classes(tmp_path: Path) -> None:
     document = compare_results(first, second)
     assert "classes" in texts(document)
     assert table(document, "accuracy", "decisions_all")["A: PNEUMONIA"]["VIRUS"] == 1
-    assert texts(document).keys() >= {"no_figures", "no_scores"}
+    assert texts(document).keys() >= {"no_figures", "no_scores", "not_comparable"}
 
 
 def test_three_classes(tmp_path: Path) -> None:
@@ -283,6 +286,16 @@ def test_the_images_that_changed_most(tmp_path: Path) -> None:
     order = np.argsort(-np.abs(first - second), kind="stable")[:MOST_CHANGED]
     found = pair(*map(read_side, files)).most_changed
     assert [change.path for change in found] == [f"{i:03d}" for i in order]
+
+
+def test_decisions_follow_from_scores(tmp_path: Path) -> None:
+    """A result that has lost its predictions is compared all the same, by its threshold."""
+    rows = [{"path": p, "score": s} for p, s in zip("abc", (0.1, 0.6, 0.9), strict=True)]
+    first = write(tmp_path / "a.parquet", rows)
+    second = write(tmp_path / "b.parquet", [one | {"prediction": None} for one in rows])
+    crossed = table(compare_results(first, second), "accuracy", "decisions_all")
+    assert crossed["A: NORMAL"]["NORMAL"] == 1
+    assert crossed["A: PNEUMONIA"]["PNEUMONIA"] == 2
 
 
 def test_no_path_in_common(tmp_path: Path) -> None:

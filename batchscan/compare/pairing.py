@@ -43,14 +43,16 @@ class Counts:
     """How the rows of the two results go together.
 
     `statuses` counts the images of both by what they are in the first and in the second. Of these
-    images, `other_content` have another SHA-256; the rest with a score in both are the pairs. Of
-    the pairs, for `unknown_content` nobody knows whether they are the same images, and
-    `other_label` have two labels.
+    images, `other_content` have another SHA-256, and of those scored in both `no_number` have a
+    score that is no number; the rest with a score in both are the pairs. Of the pairs, for
+    `unknown_content` nobody knows whether they are the same images, and `other_label` have two
+    labels.
     """
 
     only_first: int = 0
     only_second: int = 0
     other_content: int = 0
+    no_number: int = 0
     unknown_content: int = 0
     other_label: int = 0
     statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -144,10 +146,11 @@ class _Collector:
         same = pc.equal(first["sha256"], second["sha256"])
         self.counts.other_content += pc.sum(pc.invert(same)).as_py() or 0
         scored = pc.and_(*(pc.equal(table["status"], SCORED) for table in (first, second)))
-        usable = pc.and_(scored, pc.fill_null(same, True))
+        usable = alike = pc.and_(scored, pc.fill_null(same, True))
         for table in (first, second):
             for name in self._columns:
                 usable = pc.and_(usable, pc.fill_null(pc.is_finite(table[name]), False))
+        self.counts.no_number += (pc.sum(alike).as_py() or 0) - (pc.sum(usable).as_py() or 0)
         self.counts.unknown_content += pc.sum(pc.and_(usable, pc.is_null(same))).as_py() or 0
         self._keep(first.filter(usable), second.filter(usable))
 

@@ -19,8 +19,8 @@ from batchscan.report.document import (
     Text,
     Value,
 )
-from batchscan.report.figures.tallies import Mask, count_texts, has_label, has_score, is_text
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import Mask, count_texts, has_label, has_score, is_text
 from batchscan.schema import FAILED, SCORED, SKIPPED
 from batchscan.terminal.text import one_line
 
