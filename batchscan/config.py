@@ -63,7 +63,8 @@ class ScanConfig:
     machines have; 0: score in this process, without Ray), `workers_per_gpu` how many share a GPU,
     `address` a Ray cluster (None: a Ray of our own on this machine). `score_all` also scores what
     would be skipped. The limits are those of `batchscan.rules.Rules`. `id_key` is the file with the
-    secret for pseudonyms of patients, and with `hide_paths` of paths.
+    secret for pseudonyms of patients, and with `hide_paths` of paths. `profile` measures where the
+    time goes.
     """
 
     archive: Location
@@ -86,6 +87,7 @@ class ScanConfig:
     id_key: Path | None = None
     hide_paths: bool = False
     max_failures: FailureLimit = FailureLimit()
+    profile: bool = False
     verbose: bool = False
 
     def __post_init__(self) -> None:
@@ -130,7 +132,7 @@ class ScanConfig:
         rules = self.rules
         options = {each.name: getattr(self, each.name) for each in fields(self)}
         options |= {"max_failures": self.max_failures.text, "id_key": self.id_key is not None}
-        del options["verbose"]
+        del options["profile"], options["verbose"]  # They change nothing in the result.
         if self.hide_paths:
             for name in ("include", "exclude"):
                 options[name] = tuple(path_column(pattern, rules) for pattern in options[name])

@@ -65,7 +65,7 @@ def report(
         raise UsageError(
             f"--prevalence {prevalence:g}: expected a share between 0 and 1, such as 0.05"
         )
-    from batchscan.archive.listing import check_archive
+    from batchscan.archive.root import check_archive
     from batchscan.privacy.pseudonym import read_key
     from batchscan.report.making import make_report
 

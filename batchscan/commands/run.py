@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     help="json: one event a line on standard error.",
 )
 @click.option("--summary", type=FOLDER, help="A JSON file for counts, rates and exit code.")
+@click.option("--profile", is_flag=True, help="Also print where the time went, stage by stage.")
 @click.option("--verbose", is_flag=True, help="Show the libraries' own messages and tracebacks.")
 def run(
     max_failures: str | None,
@@ -106,6 +107,7 @@ def run(
     from batchscan.commands.report import check_report_of_run, report_of_run
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.run.log import RunLog
+    from batchscan.terminal.profile import render_profile
     from batchscan.terminal.progress import open_progress
     from batchscan.terminal.summary_text import render_summary
 
@@ -117,6 +119,8 @@ def run(
             check_report_of_run(config, page)
             log.summary = scan_job().scan(config, open_progress(log_format=log_format))
             click.echo(render_summary(log.summary))
+            if log.summary.profile and not as_json:
+                click.echo(render_profile(log.summary.profile), err=True)
             report_of_run(config, page)
             _refuse_failures(log.summary, max_failures)
     except BatchscanError as error:

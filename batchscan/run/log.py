@@ -15,6 +15,7 @@ import click
 from batchscan.errors import BatchscanError, Interrupted, UsageError
 from batchscan.results.disk import replace_durably
 from batchscan.run.events import write_event
+from batchscan.run.stopwatch import Profile
 from batchscan.run.summary import ScanSummary
 from batchscan.storage.location import Location
 from batchscan.terminal.text import one_line
@@ -123,4 +124,13 @@ def _of_summary(summary: ScanSummary) -> dict[str, Any]:
             "results": str(summary.out),
             "metrics": str(summary.metrics_out) if summary.metrics_out else None,
         },
+    } | ({"profile": _of_profile(summary.profile)} if summary.profile else {})
+
+
+def _of_profile(profile: Profile) -> dict[str, Any]:
+    return {
+        "workers": {name: round(seconds, 3) for name, seconds in profile.workers.items()},
+        "driver": {name: round(seconds, 3) for name, seconds in profile.driver.items()},
+        "images": profile.images,
+        "first_part": None if profile.first_part is None else round(profile.first_part, 3),
     }

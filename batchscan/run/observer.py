@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -18,12 +19,16 @@ class WorkerFacts:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of a shard; `bytes` are those of its images that could be read whole."""
+    """What became of a shard; `bytes` are those of its images that could be read whole.
+
+    `seconds` are those that its worker has spent since the one before, by stage; with `--profile`.
+    """
 
     images: int
     failed: int
     skipped: int = 0
     bytes: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class Observer(Protocol):

@@ -61,6 +61,7 @@ from batchscan.run.provenance import (
 )
 from batchscan.run.shard import Shard
 from batchscan.run.status import StatusFile
+from batchscan.run.stopwatch import Profile, Stopwatch
 from batchscan.run.summary import ScanSummary
 from batchscan.run.tally import Tally
 from batchscan.run.worker import Job
@@ -155,6 +156,7 @@ class _Scan:
         self._part_schema = score_schema(bundle.classes)
         self._reference = load_reference(bundle)
         self._clock = time.monotonic()
+        self._stopwatch = Stopwatch(measuring=config.profile)
         self._notes = ListingNotes()
         self._plan = PlanCounts()
         self._tally = Tally(self._progress, self._plan)
@@ -172,7 +174,8 @@ class _Scan:
             if not part_sources(self._workspace.folder):
                 self._workspace.remove()  # Else an archive that isn't mounted would cost its parts.
             raise NoImagesFound(self._nothing_found())
-        self._merge(state)
+        with self._stopwatch.stage("write"):
+            self._merge(state)
         metrics = self._measure()
         self._workspace.remove()
         return self._summarise(metrics)
@@ -227,7 +230,7 @@ class _Scan:
     def _score(self, state: RunState, dispatch: Dispatch) -> None:
         """Score what is not finished yet. Without anything to do, no worker is started."""
         self._start_estimate()
-        shards = self._shards(state)
+        shards = self._stopwatch.each("list", self._shards(state))
         first = next(shards, None)
         self._tally.tick()
         if first is None:
@@ -241,9 +244,11 @@ class _Scan:
             classes=self._bundle.classes,
             rules=self._config.rules,
             reference=self._reference,
+            profile=self._config.profile,
         )
         model = self._bundle.model_bytes(self._config.runtime)
-        dispatch(job, model, chain([first], shards), self._tally)
+        with self._stopwatch.stage("wait"):
+            dispatch(job, model, chain([first], shards), self._tally)
 
     def _shards(self, state: RunState) -> Iterator[Shard]:
         sources = part_sources(self._workspace.folder)
@@ -392,7 +397,13 @@ class _Scan:
             too_many_failures=not self._config.max_failures.allows(
                 self._counts.failed.total(), self._counts.found
             ),
+            profile=self._profile() if self._config.profile else None,
         )
+
+    def _profile(self) -> Profile:
+        first, tally = self._tally.first_part, self._tally
+        after = None if first is None else first - self._clock
+        return Profile(dict(tally.seconds), self._stopwatch.take(), tally.images, after)
 
     def _nothing_found(self) -> str:
         among = f"{self._notes.other_files.total():,} files"

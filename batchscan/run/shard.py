@@ -20,6 +20,7 @@ from batchscan.model.reference import Reference
 from batchscan.model.scorer import Scorer
 from batchscan.privacy.pseudonym import path_column
 from batchscan.rules import DEFAULT_RULES, Rules
+from batchscan.run.stopwatch import OFF, Stopwatch
 from batchscan.schema import (
     FAILED,
     OUT_OF_DISTRIBUTION,
@@ -68,21 +69,25 @@ def score_shard(
     classes: Sequence[str] = TWO_CLASSES,
     rules: Rules = DEFAULT_RULES,
     reference: Reference | None = None,
+    stopwatch: Stopwatch = OFF,
 ) -> pa.Table:
     """Score every image of a shard: one row each, in the schema of a part for these classes.
 
     Without a `reference`, or features to compare with it, there is no `ood_score`. `map_images` may
     read and decode in several threads (`ThreadPoolExecutor.map`).
     """
+    size = scorer.input_size
     samples = list(
-        map_images(lambda name: load_sample(root, name, scorer.input_size, rules), shard.images)
+        map_images(lambda name: load_sample(root, name, size, rules, stopwatch), shard.images)
     )
     ready = [sample for sample in samples if sample.image is not None]
     rows = [sample.row for sample in samples if sample.image is None]
     if ready:
         pixels = np.stack([sample.image.pixels for sample in ready if sample.image is not None])
-        scores, unlike = _measured(pixels, scorer, reference)
-        hashes = hashes_as_text(perceptual_hashes(pixels))
+        with stopwatch.stage("score"):
+            scores, unlike = _measured(pixels, scorer, reference)
+        with stopwatch.stage("hash"):
+            hashes = hashes_as_text(perceptual_hashes(pixels))
         columns = scores.tolist(), hashes, unlike
         rows += [
             _scored(sample.row, *found) for sample, *found in zip(ready, *columns, strict=True)
@@ -102,13 +107,18 @@ def _measured(
     return scores, reference.out_of_distribution(features).tolist()
 
 
-def load_sample(root: str, name: str, size: int, rules: Rules = DEFAULT_RULES) -> Sample:
+def load_sample(
+    root: str, name: str, size: int, rules: Rules = DEFAULT_RULES, stopwatch: Stopwatch = OFF
+) -> Sample:
     """Read and decode one image. Whatever is wrong with it ends up in its row."""
     state = digest = None
     try:
-        data, state = read_image(root, name, rules)
-        digest = hashlib.sha256(data).hexdigest()
-        image = decode(data, size, rules)
+        with stopwatch.stage("read"):
+            data, state = read_image(root, name, rules)
+        with stopwatch.stage("hash"):
+            digest = hashlib.sha256(data).hexdigest()
+        with stopwatch.stage("decode"):
+            image = decode(data, size, rules)
     except NotScored as problem:
         row = row_without_score(name, problem, state or file_state(root, name), rules)
         return Sample(replace(row, sha256=digest))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from batchscan.archive.notes import ListingNotes
 from batchscan.metrics.measure import MetricsReport
 from batchscan.results.result import Counts
+from batchscan.run.stopwatch import Profile
 from batchscan.storage.location import Location
 
 
@@ -28,3 +29,4 @@ class ScanSummary:
     classes: tuple[str, ...]
     metrics: MetricsReport | None
     too_many_failures: bool
+    profile: Profile | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from batchscan.run.observer import Progress, ShardReport, WorkerFacts
@@ -18,6 +20,9 @@ class Tally:
     scored_now: int = 0
     kept_shown: int = 0
     providers: set[str] = field(default_factory=set)
+    images: int = 0
+    first_part: float | None = None
+    seconds: Counter[str] = field(default_factory=Counter)
 
     def worker_ready(self, facts: WorkerFacts) -> None:
         """A worker has loaded the model."""
@@ -30,6 +35,10 @@ class Tally:
 
     def shard_done(self, report: ShardReport) -> None:
         """A shard's part is committed."""
+        if self.first_part is None:
+            self.first_part = time.monotonic()
+        self.images += report.images
+        self.seconds.update(report.seconds)
         self.scored_now += report.images - report.failed - report.skipped
         self.progress.shard_done(report)
 

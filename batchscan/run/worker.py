@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.run.desk import Desk, Work
 from batchscan.run.observer import Observer, ShardReport, WorkerFacts
 from batchscan.run.shard import Sample, Shard, score_shard
+from batchscan.run.stopwatch import Stopwatch
 from batchscan.run.watchdog import Watchdog
 from batchscan.schema import TWO_CLASSES
 from batchscan.storage.location import Uri, is_uri, location
@@ -57,6 +58,7 @@ class Job:
     classes: tuple[str, ...] = TWO_CLASSES
     rules: Rules = DEFAULT_RULES
     reference: Reference | None = None
+    profile: bool = False
 
 
 class ShardWorker:
@@ -83,9 +85,16 @@ class ShardWorker:
         self._scorer: Scorer | None = None
         readers = max(threads, _STORE_READERS) if is_uri(job.root) else threads
         self._pool = ThreadPoolExecutor(readers) if readers > 1 else None
+        self._stopwatch = Stopwatch(measuring=job.profile)
 
     def start(self) -> WorkerFacts:
         """Load the model; raises `WorkerError` if this machine cannot do the work."""
+        with self._stopwatch.stage("start"):
+            facts = self._started()
+        self._stopwatch.turn_to("wait")
+        return facts
+
+    def _started(self) -> WorkerFacts:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         self._check_folders()
         device, warning = _device_in_fact(self._device)
@@ -103,13 +112,21 @@ class ShardWorker:
 
     def run(self, shard: Shard) -> ShardReport:
         """Score a shard and commit its part."""
+        with self._stopwatch.stage("rest"):
+            table = self._scored(shard)
+            self._check_archive(table)
+            with self._stopwatch.stage("write"):
+                commit_part(self._job, shard, table)
+        return _report(table, self._stopwatch.take())
+
+    def _scored(self, shard: Shard) -> pa.Table:
         assert self._scorer is not None
         job = self._job
 
         def watched(load: Callable[[str], Sample], names: Iterable[str]) -> Iterator[Sample]:
             return self._load_watched(shard, load, names)
 
-        table = score_shard(
+        return score_shard(
             job.root,
             shard,
             self._scorer,
@@ -117,10 +134,8 @@ class ShardWorker:
             classes=job.classes,
             rules=job.rules,
             reference=job.reference,
+            stopwatch=self._stopwatch,
         )
-        self._check_archive(table)
-        commit_part(job, shard, table)
-        return _report(table)
 
     def _load_watched(
         self, shard: Shard, load: Callable[[str], Sample], names: Iterable[str]
@@ -130,7 +145,8 @@ class ShardWorker:
         note = None if self._alone else note_file(self._job, shard)
         with Desk(shard.images, note) as desk:
             end = partial(_end_run, self._job.rules) if self._alone else partial(_end_worker, desk)
-            with Watchdog(desk, self._job.rules.decode_seconds, end, note):
+            watchdog = Watchdog(desk, self._job.rules.decode_seconds, end, note)
+            with watchdog, self._stopwatch.stage("wait" if self._pool else "rest"):
                 yield from mapping(desk.noting(load), names)
 
     def _check_folders(self) -> None:
@@ -241,10 +257,10 @@ def committed(job: Job, shard: Shard) -> ShardReport | None:
     return _report(pq.read_table(readable(file), columns=["failure", "skip", "bytes", "sha256"]))
 
 
-def _report(part: pa.Table) -> ShardReport:
+def _report(part: pa.Table, seconds: Mapping[str, float] | None = None) -> ShardReport:
     failed, skipped = (part.num_rows - part[name].null_count for name in ("failure", "skip"))
     read = pc.sum(part["bytes"].filter(part["sha256"].is_valid())).as_py()
-    return ShardReport(part.num_rows, failed, skipped, read or 0)
+    return ShardReport(part.num_rows, failed, skipped, read or 0, seconds or {})
 
 
 def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:
