@@ -19,7 +19,7 @@ from batchscan.run.pipeline import run_scan
 from batchscan.run.plan import taper
 from batchscan.run.shard import Shard
 from batchscan.run.summary import ScanSummary
-from batchscan.run.worker import Job, ShardWorker, committed, note_file, score_here
+from batchscan.run.worker import Job, ShardWorker, committed, has_gpu, note_file, score_here
 
 from .attempts import Attempt, Attempts
 from .copies import Copies
@@ -48,7 +48,9 @@ def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
 def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
-    with ray_session(workers=config.workers, address=config.address, verbose=config.verbose) as ray:
+    # Beside a GPU, `workers` bounds the workers but not the cores, which one worker decodes on.
+    cores = None if has_gpu() else config.workers
+    with ray_session(workers=cores, address=config.address, verbose=config.verbose) as ray:
         _Crew(ray, job, model, config, observer, shards).work()
 
 
