@@ -12,6 +12,7 @@ from commands import PATIENCE, environment, run
 
 from batchscan import scan_job
 from batchscan.config import ScanConfig
+from batchscan.errors import WorkerError
 
 LISTEN = """
 import os, sys
@@ -113,10 +114,10 @@ def test_workers_are_not_the_cores_of_a_gpu(
 
     def session(*, workers: int | None, **_options: object) -> None:
         asked.append(workers)
-        raise InterruptedError
+        raise WorkerError("seen")
 
     monkeypatch.setattr(job, "has_gpu", lambda: gpu)
     monkeypatch.setattr(job, "ray_session", session)
-    with pytest.raises(InterruptedError):
+    with pytest.raises(WorkerError, match="seen"):
         job.scan(ScanConfig(archive, tmp_path / "r.parquet", model=tiny_bundle, workers=1))
     assert asked == [cores]
