@@ -1,12 +1,13 @@
 """One GPU and its host: does decoding keep up with the network, and the scan with decoding?
 
-    python -m benchmarks.gpu ARCHIVE [--provider cuda] [--workers N] [--images 20000] [--repeats 3]
+    python -m benchmarks.gpu ARCHIVE [--provider cuda] [--workers 1 4] [--images 20000]
 
 Needs no Ray: workers are plain processes that take shards from a counter, and do with them what a
-scan's workers do, up to the committed part. Measured beside that, in turns, are decoding alone, in
-one process for each core, and the network alone, on batches that lie in the GPU's memory. With
-`--provider cpu` the same code runs where there is no GPU. Read the ratio, which is taken within
-each repeat. `benchmarks/README.md` says what a bare machine needs.
+scan's workers do, up to the committed part. So many as `--workers` says share the GPU, and divide
+the cores among them. Measured beside that, in turns, are decoding alone, in one process for each
+core, and the network alone, on batches that lie in the GPU's memory. With `--provider cpu` the same
+code runs where there is no GPU. Read the ratios, which are taken within each repeat.
+`benchmarks/README.md` says what a bare machine needs.
 """
 
 from __future__ import annotations
@@ -17,14 +18,10 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from batchscan.archive.listing import ListingNotes, list_images, read_image
 from batchscan.errors import BatchscanError, NotScored
@@ -32,38 +29,35 @@ from batchscan.image.decode import decode
 from batchscan.model.bundle import load_bundle
 from batchscan.model.reference import load_reference
 from batchscan.model.scorer import BATCH
-from batchscan.model.session import open_session
 from batchscan.phantom import draw_archive
 from batchscan.run.plan import taper
 from batchscan.run.shard import Shard
 from batchscan.run.worker import Job, ShardWorker, has_gpu
 from benchmarks.crew import Span, Work, run_alone, run_crew
 from benchmarks.gauge import Gauge, gpu_name
+from benchmarks.network_alone import network_alone
 
 CORES = len(os.sched_getaffinity(0))
 DEVICES = {"cpu": "cpu", "cuda": "gpu", "tensorrt": "tensorrt"}
 SHARD, SMALL_SHARD = 256, 32
+DECODING, END_TO_END = "decoding alone", "end to end"
 BATCHES = (BATCH, 8 * BATCH)  # As in a scan; and larger, to see what it leaves on the table.
-RESIDENT = 4  # Batches that lie in the GPU's memory.
-NETWORK_SECONDS = 2.0
 CORES_FOR_A_WORKER = 4  # Python's lock lets no process use many more: `benchmarks.decode_threads`.
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: an archive, and how many workers of how many threads share the GPU."""
+    """What is measured: the images of an archive, on a device of `open_session`."""
 
     root: str
     names: tuple[str, ...]
     device: str
-    workers: int
-    threads: int
 
-    def shards(self, size: int) -> list[Shard]:
+    def shards(self, size: int, processes: int) -> list[Shard]:
         """Cut the names into shards, the last ones small, as a scan does."""
         starts = range(0, len(self.names), size)
         whole = (Shard(f"{start:09d}", self.names[start : start + size]) for start in starts)
-        return list(taper(whole, lambda: 2 * self.workers))
+        return list(taper(whole, lambda: 2 * processes))
 
 
 @dataclass(frozen=True)
@@ -84,14 +78,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         root = _archive(options.archive, Path(folder), options.images)
         names = tuple(list_images(root, ListingNotes()))
-        threads = options.threads or max(1, CORES // options.workers)
-        device = DEVICES[options.provider]
-        setting = Setting(str(root), names, device, options.workers, threads)
+        setting = Setting(str(root), names, DEVICES[options.provider])
         try:
-            found = _measure(setting, Path(folder), options.repeats)
+            found = _measure(setting, options.workers, Path(folder), options.repeats)
         except BatchscanError as problem:
             sys.exit(f"benchmarks.gpu: error: {problem}")
-    _print_table(setting, options.provider, found)
+    print(f"\n{CORES} cores; {gpu_name()}; provider {options.provider}")
+    print(f"{len(names):,} images; medians of {options.repeats}\n")
+    _print_table(found)
     if options.json:
         rows = {name: [asdict(each) for each in runs] for name, runs in found.items()}
         options.json.write_text(json.dumps(rows, indent=2))
@@ -101,8 +95,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="one GPU and its host, measured without Ray")
     parser.add_argument("archive", type=Path, nargs="?", help="default: phantoms are drawn")
     parser.add_argument("--provider", choices=list(DEVICES), default="cuda")
-    parser.add_argument("--workers", type=_number, default=max(1, CORES // CORES_FOR_A_WORKER))
-    parser.add_argument("--threads", type=_number, help="of each worker; default: cores / workers")
+    several = sorted({1, max(1, CORES // CORES_FOR_A_WORKER)})
+    parser.add_argument("--workers", type=_number, nargs="+", default=several)
     parser.add_argument("--images", type=_number, default=20_000)
     parser.add_argument("--repeats", type=_number, default=3)
     parser.add_argument("--json", type=Path)
@@ -131,15 +125,23 @@ def _archive(source: Path | None, folder: Path, images: int) -> Path:
     return folder / "archive"
 
 
-def _measure(setting: Setting, folder: Path, repeats: int) -> dict[str, list[Figures]]:
-    contenders: dict[str, Callable[[], Span]] = {
-        "decoding alone": partial(_decoding_alone, setting),
-        "end to end": partial(_end_to_end, setting, folder),
-    }
+def _contenders(
+    setting: Setting, workers: Sequence[int], folder: Path
+) -> dict[str, Callable[[], Span]]:
+    contenders: dict[str, Callable[[], Span]] = {DECODING: partial(_decoding_alone, setting)}
+    for count in workers:
+        name = f"{END_TO_END}, {count} worker" + "s" * (count > 1)
+        contenders[name] = partial(_end_to_end, setting, folder, count)
     for batch in BATCHES:
-        contenders[f"network alone, {batch} a batch"] = partial(
-            run_alone, network_alone, setting.device, batch
-        )
+        measure = partial(run_alone, network_alone, setting.device, batch)
+        contenders[f"network alone, {batch} a batch"] = measure
+    return contenders
+
+
+def _measure(
+    setting: Setting, workers: Sequence[int], folder: Path, repeats: int
+) -> dict[str, list[Figures]]:
+    contenders = _contenders(setting, workers, folder)
     found: dict[str, list[Figures]] = {name: [] for name in contenders}
     for repeat in range(repeats):
         for name in list(contenders) if repeat % 2 == 0 else list(reversed(contenders)):
@@ -152,23 +154,20 @@ def _measure(setting: Setting, folder: Path, repeats: int) -> dict[str, list[Fig
     return found
 
 
-def _print_table(setting: Setting, provider: str, found: dict[str, list[Figures]]) -> None:
-    runs, alone = found["end to end"], found["decoding alone"]
-    print(
-        f"\n{CORES} cores; {gpu_name()}; provider {provider}\n"
-        f"{len(setting.names):,} images; {setting.workers} workers of {setting.threads} threads; "
-        f"medians of {len(runs)}\n\n"
-        f"{'':30}{'images/s':>10}{'lowest':>9}{'highest':>9}{'cores busy':>12}{'GPU busy':>10}"
-    )
-    for name, each in found.items():
-        print(_line(name, each))
-    ratios = [run.rate / other.rate for run, other in zip(runs, alone, strict=True)]
-    print(
-        f"\nend to end / decoding alone: {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
-    )
-    if runs[0].failed:
-        print(f"{runs[0].failed:,} images failed, and count as dealt with")
+def _print_table(found: dict[str, list[Figures]]) -> None:
+    print(f"{'':30}{'images/s':>10}{'lowest':>9}{'highest':>9}{'cores busy':>12}{'GPU busy':>10}")
+    for name, runs in found.items():
+        print(_line(name, runs))
+    print()
+    for name, runs in found.items():
+        if not name.startswith(END_TO_END):
+            continue
+        alone = zip(runs, found[DECODING], strict=True)
+        ratios = [run.rate / other.rate for run, other in alone]
+        spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"{name} / {DECODING}: {statistics.median(ratios):.2f} {spread}")
+    if failed := found[DECODING][0].failed:
+        print(f"{failed:,} images cannot be read, and count as dealt with")
 
 
 def _line(name: str, runs: list[Figures]) -> str:
@@ -185,12 +184,15 @@ def _line(name: str, runs: list[Figures]) -> str:
 
 
 def _decoding_alone(setting: Setting) -> Span:
-    return run_crew(setting.shards(SMALL_SHARD), CORES, partial(hire_decoder, setting.root))
+    shards = setting.shards(SMALL_SHARD, CORES)
+    return run_crew(shards, CORES, partial(hire_decoder, setting.root))
 
 
-def _end_to_end(setting: Setting, folder: Path) -> Span:
+def _end_to_end(setting: Setting, folder: Path, workers: int) -> Span:
+    threads = max(1, CORES // workers)
     with tempfile.TemporaryDirectory(prefix="parts-", dir=folder) as parts:
-        return run_crew(setting.shards(SHARD), setting.workers, partial(hire, setting, parts))
+        shards = setting.shards(SHARD, workers)
+        return run_crew(shards, workers, partial(hire, setting, parts, threads))
 
 
 def hire_decoder(root: str) -> Work:
@@ -209,7 +211,7 @@ def hire_decoder(root: str) -> Work:
     return work
 
 
-def hire(setting: Setting, parts: str) -> Work:
+def hire(setting: Setting, parts: str, threads: int) -> Work:
     """Return what a worker of a scan does with a shard, its model loaded."""
     bundle = load_bundle()
     reference = load_reference(bundle)
@@ -217,39 +219,9 @@ def hire(setting: Setting, parts: str) -> Work:
         setting.root, parts, 0, "onnx", bundle.input_size, bundle.classes, reference=reference
     )
     model = bundle.model_bytes("onnx")
-    worker = ShardWorker(job, model, threads=setting.threads, device=setting.device, alone=True)
+    worker = ShardWorker(job, model, threads=threads, device=setting.device, alone=True)
     worker.start()
     return lambda shard: worker.run(shard).failed
-
-
-def network_alone(device: str, batch: int) -> Span:
-    """Score batches that lie in the GPU's memory: nothing is copied to it, or from it."""
-    bundle = load_bundle()
-    session = open_session(bundle.model_bytes("onnx"), threads=CORES, device=device)
-    bindings = [_bound(session, number, batch, device) for number in range(RESIDENT)]
-    for binding in bindings:
-        session.run_with_iobinding(binding)
-    start, cpu, images = time.time(), time.process_time(), 0
-    while time.time() < start + NETWORK_SECONDS:
-        for binding in bindings:
-            session.run_with_iobinding(binding)
-            images += batch
-        binding.synchronize_outputs()
-    return Span(start, time.time(), time.process_time() - cpu, images)
-
-
-def _bound(session: Any, number: int, batch: int, device: str) -> Any:
-    """Bind a batch of noise and its scores to the memory of the device that the session runs on."""
-    from onnxruntime import OrtValue
-
-    place = "cpu" if device == "cpu" else "cuda"
-    entry = session.get_inputs()[0]
-    shape = (batch, *entry.shape[1:])
-    noise = np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
-    binding = session.io_binding()
-    binding.bind_ortvalue_input(entry.name, OrtValue.ortvalue_from_numpy(noise, place, 0))
-    binding.bind_output("score", place)
-    return binding
 
 
 if __name__ == "__main__":

@@ -26,22 +26,23 @@ def benchmark(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_figure_is_printed(tmp_path: Path, archive: Path) -> None:
-    """Two workers of two threads deal with each image once; what is not known is called so."""
+    """One worker, then two, deal with each image; what is not known is called so."""
     out = tmp_path / "figures.json"
-    few = ("--images", 40, "--repeats", 1, "--workers", 2, "--threads", 2)
+    few = ("--images", 40, "--repeats", 1, "--workers", 1, 2)
     done = benchmark(archive, "--provider", "cpu", *few, "--json", out)
     assert done.returncode == 0, done.stderr
     figures = json.loads(out.read_text())
     assert list(figures) == [
         "decoding alone",
-        "end to end",
+        "end to end, 1 worker",
+        "end to end, 2 workers",
         "network alone, 32 a batch",
         "network alone, 256 a batch",
     ]
     assert all(runs[0]["rate"] > 0 and runs[0]["cores"] > 0 for runs in figures.values())
     assert all(f"\n{name} " in done.stdout for name in figures)
-    assert "40 images; 2 workers of 2 threads" in done.stdout
-    assert "end to end / decoding alone: " in done.stdout
+    assert "\n40 images; medians of 1\n" in done.stdout
+    assert "\nend to end, 2 workers / decoding alone: " in done.stdout
     if not has_gpu():
         assert done.stdout.count("unknown") == len(figures)
 
@@ -58,6 +59,6 @@ def test_no_gpu() -> None:
 
 def test_a_worker_that_cannot_start(tmp_path: Path) -> None:
     """A worker that cannot start ends the others with what it said, and leaves nobody waiting."""
-    setting = Setting(str(tmp_path / "gone"), ("a.jpeg",), "cpu", workers=2, threads=1)
+    setting = Setting(str(tmp_path / "gone"), ("a.jpeg",), "cpu")
     with pytest.raises(WorkerError, match="does not see the folder"):
-        run_crew(setting.shards(1), setting.workers, partial(hire, setting, str(tmp_path)))
+        run_crew(setting.shards(1, 2), 2, partial(hire, setting, str(tmp_path), 1))
