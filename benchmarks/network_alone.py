@@ -1,4 +1,4 @@
-"""The network without anything around it: batches that lie in the device's memory are scored there."""
+"""The network with nothing around it: it scores batches that lie in the device's memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS = 2.0
 
 
 def network_alone(device: str, batch: int) -> Span:
-    """Score batches on a device of `open_session`; nothing is copied to it meanwhile, or from it."""
+    """Score batches on a device of `open_session`; meanwhile, nothing is copied to or from it."""
     bundle, cores = load_bundle(), len(os.sched_getaffinity(0))
     session = open_session(bundle.model_bytes("onnx"), threads=cores, device=device)
     bindings = [_bound(session, number, batch, device) for number in range(_RESIDENT)]
