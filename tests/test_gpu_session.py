@@ -9,7 +9,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import onnxruntime
 import pytest
 from tiny_bundle import tiny_onnx
 
@@ -18,7 +17,6 @@ from batchscan.model.session import open_session
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 TOO_OLD = "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version"
-REAL_SESSION = onnxruntime.InferenceSession
 
 
 class Variant:
@@ -29,6 +27,7 @@ class Variant:
         self.broken = broken
         self.asked: list[Any] = []
         self.fallback = True
+        self.real: Any = None
 
     def preload_dlls(self) -> None:
         if self.missing:
@@ -36,7 +35,7 @@ class Variant:
 
     def session(self, model: bytes, options: Any, **how: Any) -> Any:
         if how["providers"] == [CPU]:
-            return REAL_SESSION(model, options, providers=[CPU])
+            return self.real(model, options, providers=[CPU])
         self.asked, self.fallback = how["providers"], how["enable_fallback"]
         if self.broken:
             raise RuntimeError(f"/src/cuda_call.cc:154 [with THRW = true] {self.broken} ; GPU=-1")
@@ -45,6 +44,10 @@ class Variant:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, variant: Variant) -> Variant:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")  # It is read when the module is imported.
+    import onnxruntime
+
+    variant.real = onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "preload_dlls", variant.preload_dlls, raising=False)
     monkeypatch.setattr(onnxruntime, "InferenceSession", variant.session)
