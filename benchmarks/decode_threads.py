@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,14 @@ from batchscan.run import shard
 
 CORES = len(os.sched_getaffinity(0))
 MADE_UP = (1, 2, 4, 6, 8, 12, 16)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images per second, and processor time for one in milliseconds."""
+
+    rate: float
+    cpu: float
 
 
 class Stopwatch:
@@ -74,13 +83,14 @@ def main() -> None:
     jpegs = [name for name in found if name.lower().endswith((".jpeg", ".jpg"))]
     names = [jpegs[number % len(jpegs)] for number in range(options.images)]
 
-    def rate(threads: int) -> float:
+    def rate(threads: int) -> Speed:
         with ThreadPoolExecutor(threads) as pool:
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             list(pool.map(lambda name: shard.load_sample(str(options.archive), name, size), names))
-            return len(names) / (time.perf_counter() - start)
+            seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        return Speed(len(names) / seconds, 1000 * cpu / len(names))
 
-    print(f"{'threads':24}{'images/s':>10}{'times one':>11}")
+    print(f"{'threads':24}{'images/s':>10}{'times one':>11}{'CPU ms an image':>17}")
     _print("", _in_turns(rate, range(1, CORES + 1), options.repeats))
     watch = _timed_c_code(size)
     rate(1)
@@ -113,19 +123,22 @@ def _timed_c_code(size: int) -> Stopwatch:
 
 
 def _in_turns(
-    rate: Callable[[int], float], threads: Sequence[int], repeats: int
-) -> dict[int, list[float]]:
-    rates: dict[int, list[float]] = {count: [] for count in threads}
+    rate: Callable[[int], Speed], threads: Sequence[int], repeats: int
+) -> dict[int, list[Speed]]:
+    rates: dict[int, list[Speed]] = {count: [] for count in threads}
     for repeat in range(repeats):
         for count in threads if repeat % 2 == 0 else reversed(threads):
             rates[count].append(rate(count))
     return rates
 
 
-def _print(what: str, rates: dict[int, list[float]]) -> None:
+def _print(what: str, rates: dict[int, list[Speed]]) -> None:
     for count, found in rates.items():
-        ratio = statistics.median(a / one for a, one in zip(found, rates[1], strict=True))
-        print(f"{count:<3} {what:20}{statistics.median(found):>10,.0f}{ratio:>11.1f}")
+        pairs = zip(found, rates[1], strict=True)
+        ratio = statistics.median(each.rate / one.rate for each, one in pairs)
+        rate = statistics.median(each.rate for each in found)
+        cpu = statistics.median(each.cpu for each in found)
+        print(f"{count:<3} {what:20}{rate:>10,.0f}{ratio:>11.1f}{cpu:>17.2f}")
 
 
 if __name__ == "__main__":
