@@ -14,7 +14,7 @@ from batchscan.run.observer import Observer, Progress
 from batchscan.run.pipeline import run_scan
 from batchscan.run.shard import Shard
 from batchscan.run.summary import ScanSummary
-from batchscan.run.worker import Job, score_here
+from batchscan.run.worker import Job, has_gpu, score_here
 
 from .dispatch import Dispatch
 from .meters import Meters
@@ -33,7 +33,9 @@ def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
 def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
-    with ray_session(workers=config.workers, address=config.address, verbose=config.verbose) as ray:
+    # Beside a GPU, `workers` bounds the workers but not the cores, which one worker decodes on.
+    cores = None if has_gpu() else config.workers
+    with ray_session(workers=cores, address=config.address, verbose=config.verbose) as ray:
         if config.address and (warning := warning_about(ray.get_runtime_context().gcs_address)):
             observer.notice(warning, "warning")
         cluster = RayCluster(ray, job, model)

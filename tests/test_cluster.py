@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,27 @@ def test_gpu_and_cpu_nodes(scene: Scene, add_node: AddNode, calm: list[dict[str,
         assert "GPU" in command.stderr
         assert "scores on the CPU" in command.stderr
     assert rows(scene.out) == calm
+
+
+@needs_no_gpu
+@pytest.mark.skipif(
+    bool(list(distributions(name="onnxruntime-gpu"))),
+    reason="the GPU variant of ONNX Runtime is installed",
+)
+def test_gpu_without_its_software(
+    scene: Scene, add_node: AddNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that is there but cannot be used ends the run with one line: where, what to install."""
+    device = "import batchscan.run.worker as worker; worker._GPU_FILES = ('/',)"
+    (tmp_path / "sitecustomize.py").write_text(device)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    add_node(num_cpus=2, num_gpus=1)
+    done = scene.run()
+    assert done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if "error" in line)
+    assert "placed on a GPU of" in line
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in line
+    assert not scene.out.exists()
 
 
 def test_workers_share_a_gpu(

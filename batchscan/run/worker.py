@@ -208,12 +208,17 @@ def _is_empty(folder: str) -> bool:
         return True
 
 
+def has_gpu() -> bool:
+    """Say whether this machine shows a GPU device, usable or not."""
+    return any(Path(name).exists() for name in _GPU_FILES)
+
+
 def _device_in_fact(device: str) -> tuple[str, str | None]:
     """Fall back to the CPU, with a warning, where Ray counts a GPU that does not exist at all.
 
     Where one exists, `open_scorer` insists on it.
     """
-    if device == "cpu" or any(Path(name).exists() for name in _GPU_FILES):
+    if device == "cpu" or has_gpu():
         return device, None
     return "cpu", (
         f"Ray gave a worker on {socket.gethostname()} a GPU, but that machine shows none; it "
