@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -363,3 +364,42 @@ def test_html_and_json(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Comparison of two results" in (tmp_path / "comparison.html").read_text()
     assert json.loads((tmp_path / "comparison.json").read_text())
+
+
+def test_patients_with_several_images(tmp_path: Path) -> None:
+    """Where rows carry patient keys, intervals are by patient, and the document says so."""
+    files = []
+    for name in "ab":
+        random = np.random.default_rng(ord(name))
+        rows = [
+            {
+                "path": f"{patient:02d}-{image}",
+                "score": float(np.float32(np.clip(own + 0.1 * image, 0, 1))),
+                "label": CLASSES[patient % 2],
+                "patient_id_hmac": sha256(str(patient).encode()).hexdigest(),
+            }
+            for patient, own in enumerate(random.random(30))
+            for image in range(4)
+        ]
+        files.append(write(tmp_path / f"{name}.parquet", rows))
+    document = compare_results(*files)
+    assert "120 compared images of 30 patients" in texts(document)["methods"]
+    one = [
+        write(
+            file, [row | {"patient_id_hmac": "0" * 64} for row in pq.read_table(file).to_pylist()]
+        )
+        for file in files
+    ]
+    assert "the same patient key" in texts(compare_results(*one))["methods"]
+    alone = [
+        write(file, [row | {"patient_id_hmac": None} for row in pq.read_table(file).to_pylist()])
+        for file in files
+    ]
+    separate = compare_results(*alone)
+    assert "as independent" in texts(separate)["methods"]
+    for key, name in (("areas", "PNEUMONIA"), ("figures", "sensitivity")):
+        rows_of = [table(each, "accuracy", key)[name] for each in (document, separate)]
+        assert rows_of[0]["difference"].value == rows_of[1]["difference"].value
+        for column in ("a", "b", "difference"):
+            widths = [row[column].high - row[column].low for row in rows_of]
+            assert widths[0] > 1.3 * widths[1]

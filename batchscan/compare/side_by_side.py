@@ -20,7 +20,7 @@ from batchscan.storage.location import Location
 from batchscan.terminal.text import one_line
 
 _BATCH_ROWS = 1 << 16
-_COLUMNS = ("path", "status", "prediction", "label", "sha256")
+_COLUMNS = ("path", "status", "prediction", "label", "sha256", "patient_id_hmac")
 
 
 @dataclass(frozen=True)
