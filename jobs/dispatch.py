@@ -27,6 +27,8 @@ _ROLL_CALL_SECONDS = 5.0
 _FIRST_NOTICE_SECONDS = 10.0  # From the start, or from a worker's death.
 _NOTICE_SECONDS = 60.0
 _FAREWELL_SECONDS = 10.0
+_CALLS_FOR_ALL = 20
+_COPIED_FOR_SECONDS = 1.0  # What a copy must gain.
 _STUCK_LOOKS = 10
 _STUCK_TIMES = 5.0
 
@@ -54,7 +56,7 @@ class Dispatch:
         self._per_gpu = per_gpu
         self._observer = observer
         self._hands: list[Hand] = []
-        tapered = taper(shards, lambda: _QUEUE * len(self._hands))
+        tapered = taper(shards, lambda: len(self._hands))
         self._attempts = Attempts(job, observer, tapered)
         self._copies = Copies()
         self._pace = Pace()
@@ -91,13 +93,15 @@ class Dispatch:
 
     def _hand_out(self) -> bool:
         """Fill the queues of ready workers; False when there is nothing left to hand out."""
+        copies: Iterator[Attempt] | None = None
         for depth in range(_QUEUE):
             for hand in self._hands:
                 if not hand.ready or len(hand.queue) != depth or hand.has_suspect():
                     continue
                 attempt = self._attempts.next(alone=depth == 0)
                 if attempt is None and depth == 0:
-                    attempt = self._copy_for(hand)
+                    copies = copies or self._copies_of_late()
+                    attempt = next(copies, None)
                 if attempt is not None:
                     self._give(hand, attempt)
         return self._attempts.any_left()
@@ -109,19 +113,16 @@ class Dispatch:
     def _unfinished(self, hand: Hand) -> bool:
         return any(self._copies.is_needed(attempt) for _, attempt in hand.queue)
 
-    def _copy_for(self, idle: Hand) -> Attempt | None:
-        """Choose what an idle worker does a second time, when there is nothing else to do.
+    def _copies_of_late(self) -> Iterator[Attempt]:
+        """Choose what idle workers do a second time, when there is nothing else to do.
 
-        That is what a straggler has in its queue, and at last what it has in work.
+        That is what slow workers have in their queues, and at last what they have in work.
         """
-        others = [hand for hand in self._hands if hand is not idle and not hand.has_suspect()]
         now = self._cluster.now()
-        for hand in sorted(others, key=lambda hand: hand.since):
-            if hand.queue and self._pace.is_late(hand.queue[0][1], now - hand.since):
-                for _, attempt in reversed(hand.queue):
-                    if self._copies.may_copy(attempt):
-                        return self._copies.copy(attempt)
-        return None
+        gains = [gain for hand in self._hands for gain in hand.gains(now, self._pace)]
+        for seconds, attempt in sorted(gains, key=lambda gain: gain[0], reverse=True):
+            if seconds > _COPIED_FOR_SECONDS and self._copies.may_copy(attempt):
+                yield self._copies.copy(attempt)
 
     def _end_stuck(self) -> None:
         """End workers that not even their own watchdog can end: a stopped process does nothing.
@@ -130,12 +131,12 @@ class Dispatch:
         """
         if self._cluster.now() < self._next_look:
             return
-        self._next_look = self._cluster.now() + 1.0
-        limit = max(_STUCK_LOOKS, _STUCK_TIMES * self._job.rules.decode_seconds)
+        seconds = _STUCK_TIMES * self._job.rules.decode_seconds
+        self._next_look = self._cluster.now() + max(1.0, seconds / _STUCK_LOOKS)
         for hand in self._hands:
             if not hand.queue:
                 continue
-            if hand.stands_still(note_file(self._job, hand.queue[0][1].shard)) > limit:
+            if hand.stands_still(note_file(self._job, hand.queue[0][1].shard)) > _STUCK_LOOKS:
                 hand.looks = 0
                 self._observer.notice("a worker stands still and is ended", "worker_stuck")
                 self._cluster.end(hand.worker)
@@ -150,13 +151,16 @@ class Dispatch:
             self._cluster.wait(left, _FAREWELL_SECONDS, at_least=len(left))
 
     def _collect(self) -> None:
-        """Wait up to a second for something to happen, and deal with all that has."""
-        waiting: dict[Any, Hand] = {}
-        for hand in self._hands:
-            waiting |= {ticket: hand for ticket, _ in hand.queue}
-            if not hand.ready:
-                waiting[hand.starting] = hand
-        done = self._cluster.wait(list(waiting), 1.0 if waiting else 0.5)
+        """Wait up to a second for something to happen, and deal with all that has.
+
+        Of many workers several must be done, or a tenth of a second be over: each has a shard in
+        its queue, and looking after all of them takes milliseconds.
+        """
+        waiting = {ticket: hand for hand in self._hands for ticket, _ in hand.queue}
+        waiting |= {hand.starting: hand for hand in self._hands if not hand.ready}
+        several = max(1, min(len(waiting), len(self._hands) // _CALLS_FOR_ALL))
+        timeout = (1.0 if several == 1 else 0.1) if waiting else 0.5
+        done = self._cluster.wait(list(waiting), timeout, at_least=several)
         for ticket in done:
             if waiting[ticket] in self._hands:
                 self._receive(ticket, waiting[ticket])

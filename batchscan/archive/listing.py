@@ -47,8 +47,12 @@ def list_images(
     if isinstance(root, Uri):
         yield from _list_objects(root, notes, selection, skip, containers, peek)
         return
+    takes_all = selection == Selection()
     for name in walk_files(os.fspath(root), notes, selection, skip):
-        if name.endswith(INSIDE):
+        if is_named_image(name):  # First, as most are.
+            if takes_all or selection.takes(display_path(name)):
+                yield name
+        elif name.endswith(INSIDE):
             yield from containers.members_of(name)
         elif is_container(name) and not is_picture(os.path.join(root, name)):
             yield from containers.look_into(name)

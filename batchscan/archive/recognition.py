@@ -46,4 +46,8 @@ def _begins_like_image(file: str) -> bool:
 
 def is_named_image(file: str) -> bool:
     """Say whether a file's name promises an image."""
-    return os.path.splitext(file)[1].lower() in EXTENSIONS
+    dot = file.rfind(".")
+    if file[dot:].lower() not in EXTENSIONS:
+        return False
+    # Dots that a name begins with begin no extension.
+    return file[dot - 1 : dot] not in ("", "/", ".") or os.path.splitext(file)[1] != ""
