@@ -197,7 +197,7 @@ def _start_node(
     for line in node.stdout:
         log += line
         if "Ray runtime started" in line:
-            found = re.search(r"Local node IP: (\S+)", log)
+            found = re.search(r"Local node IP: (\S+)", re.sub(r"\x1b\[\d+m", "", log))
             assert found, log
             return found[1]
     raise AssertionError(f"{command} ended with {node.wait()}\n{log}")
