@@ -63,8 +63,8 @@ class Scene:
         """Return the gated images that were opened, in that order."""
         log = self._plant / "opened"
         lines = log.read_text().splitlines() if log.exists() else []
-        gated = {Path(name).name: name for name in GATED}
-        return [gated[line] for line in lines if line in gated]
+        paths = {Path(name).name: name for name in GATED}
+        return [paths.get(line, line) for line in lines if line.startswith("gated")]
 
     def opened(self) -> Counter[str]:
         """Return how often each image was opened; each time may be several lines of the log."""

@@ -9,6 +9,7 @@ import contextlib
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.metadata import distributions
 from pathlib import Path
@@ -289,6 +290,52 @@ def test_workers_share_a_gpu(
         command.wait_for(
             lambda: (len(workers_of(two)), len(workers_of(one))) == (4, 2), "six workers"
         )
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
+    assert rows(scene.out) == calm
+
+
+@needs_no_gpu
+@pytest.mark.parametrize(
+    ("nodes", "per_gpu", "in_hands"),
+    [([(6, 2), (1, 1), (1, 0)], 1, [1, 2, 3, 3]), ([(1, 1)], 3, [2, 2, 2])],
+    ids=["different nodes", "thirds of a GPU and a core"],
+)
+def test_threads_of_each_worker(
+    scene: Scene,
+    add_node: AddNode,
+    tmp_path: Path,
+    nodes: list[tuple[int, int]],
+    per_gpu: int,
+    in_hands: list[int],
+) -> None:
+    """A worker on a GPU decodes so many images at once as its node has cores for it, two at least.
+
+    Each node is asked for its own: (cores, GPUs). A worker on a core has one image in hands.
+    """
+    # One shard of eight in work and one that waits, for each worker.
+    names = [f"gated-{number:02d}.png" for number in range(2 * 8 * len(in_hands))]
+    scene.archive = write_images(tmp_path / "archive", *names)
+    for cpus, gpus in nodes:
+        add_node(num_cpus=cpus, num_gpus=gpus)
+    with scene.start("--shard-size", "8", "--workers-per-gpu", str(per_gpu)) as command:
+        command.wait_for(lambda: len(scene.at_the_gate()) >= sum(in_hands), "all at the gate")
+        of_shards = Counter(names.index(name) // 8 for name in scene.at_the_gate())
+        assert sorted(of_shards.values()) == in_hands
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
+    assert {row["status"] for row in rows(scene.out)} == {"scored"}
+
+
+@needs_no_gpu
+def test_few_workers_take_the_gpus(
+    scene: Scene, add_node: AddNode, calm: list[dict[str, object]]
+) -> None:
+    """Where --workers asks for fewer than there is room for, GPUs are taken before cores."""
+    cpus, gpus = add_node(num_cpus=2), add_node(num_cpus=1, num_gpus=1)
+    with scene.start("--workers", "1") as command:
+        command.wait_for(lambda: bool(workers_of(gpus)), "the worker on the GPU")
+        assert not seen_workers(cpus)
         scene.open_gate()
         assert command.ends() == 0, command.stderr
     assert rows(scene.out) == calm
