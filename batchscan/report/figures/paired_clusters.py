@@ -38,8 +38,9 @@ def clustered_pair(first: Truths, second: Truths, patient: Patients) -> Clustere
     A patient's sum of differences is as likely to be above 0 as below, if both are as good: the
     p-value is that of all changes of sign, exact where fewer than `FEW` patients have another sum
     than 0, else from chi-squared (Yang, Sun and Hardin 2010, Biometrical Journal, doi
-    10.1002/bimj.201000035). With one image a patient both are McNemar's. The interval puts Wilson's intervals of both proportions
-    (of effective numbers of images) together by their correlation (MOVER, Zou and Donner 2008).
+    10.1002/bimj.201000035). With one image a patient both are McNemar's. The interval puts Wilson's
+    intervals of both proportions (of effective numbers of images) together by their correlation
+    (MOVER, Zou and Donner 2008).
     """
     images = np.bincount(patient).astype(np.float64)
     sums = [np.bincount(patient, side, images.size).astype(np.float64) for side in (first, second)]
