@@ -62,6 +62,28 @@ def place(file: Path) -> str:
 # -------------------------------------------------------------- at run time
 
 
+WORKER = """
+import sys
+from pathlib import Path
+from batchscan.run.shard import Shard
+from batchscan.run.worker import Job, ShardWorker
+archive, parts, model = sys.argv[1:]
+worker = ShardWorker(Job(archive, parts, 1, "onnx", 150), Path(model).read_bytes())
+worker.start()
+assert worker.run(Shard("a", ("NORMAL/plain.jpeg", "NORMAL/empty.jpeg"))).images == 2
+assert "pandas" not in sys.modules
+import pyarrow
+assert pyarrow.table({"a": [1]}).to_pandas()["a"].tolist() == [1], "who wants pandas has it"
+"""
+
+
+def test_a_worker_does_without_pandas(archive: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    """A worker reads, scores and commits a shard without pandas, which takes time and memory."""
+    command = [sys.executable, "-c", WORKER, archive, tmp_path, tiny_bundle / "model.onnx"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

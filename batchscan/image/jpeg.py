@@ -62,6 +62,7 @@ def _tiny_is_colour(data: bytes) -> bool:
         return is_colour(image)
 
 
-def _draft(image: Image.Image, mode: str, size: int) -> Box | None:
+def _draft(image: ImageFile.ImageFile, mode: str, size: int) -> Box | None:
+    image.decodermaxblock = 1 << 30  # The file is in memory already: no need to pass it in pieces.
     drafted = image.draft(mode, (size, size))
     return None if drafted is None else drafted[1]

@@ -30,6 +30,7 @@ from batchscan.run.observer import Observer, ShardReport, WorkerFacts
 from batchscan.run.shard import Sample, Shard, score_shard
 from batchscan.run.stopwatch import Stopwatch
 from batchscan.run.watchdog import Watchdog
+from batchscan.run.without_pandas import leave_pandas_out
 from batchscan.schema import TWO_CLASSES
 from batchscan.storage.location import Uri, is_uri, location
 from batchscan.storage.objects import is_folder
@@ -96,6 +97,8 @@ class ShardWorker:
 
     def _started(self) -> WorkerFacts:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        if not self._alone:
+            leave_pandas_out()
         self._check_folders()
         device, warning = _device_in_fact(self._device)
         pa.set_cpu_count(1)  # Parts are small; threads would fight with the decoders.
