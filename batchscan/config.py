@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from batchscan.archive.listing import Selection, check_archive, display_path
+from batchscan.archive.display import display_path
+from batchscan.archive.root import check_archive
+from batchscan.archive.selection import Selection
 from batchscan.errors import UsageError
 from batchscan.model.scorer import RUNTIMES
 from batchscan.privacy.pseudonym import path_column, read_key

@@ -96,7 +96,7 @@ def _run(phase: str, folder: Path) -> None:
     started = time.monotonic()
     first, second = folder / "a.parquet", folder / "b.parquet"
     if phase == "verify":
-        found = survey(first)
+        found = survey(first, CLASSES)
         rows = sum(map(len, read_rows(first, found.draw(200, 0), CLASSES, 256)))
         print(f"{len(found.kinds):,} rows, {rows:,} in the sample")
     else:

@@ -20,7 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import batchscan
-from batchscan.archive.listing import ListingNotes, list_images, read_image
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.reading import read_image
 from batchscan.container.reading import close_containers, in_reading_order
 from batchscan.rules import DEFAULT_RULES
 

@@ -28,7 +28,8 @@ from typing import Any
 
 from PIL import Image
 
-from batchscan.archive.listing import ListingNotes, list_images
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
 from batchscan.image.signature import SNIFF_BYTES, sniff
 from benchmarks.memory import peak_memory
 from tests.fuzzing import RULES, encodings, mutate, outcome

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from batchscan.archive.listing import ListingNotes, list_images
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
 from batchscan.phantom import draw_phantom
 
 from .process_tree import ProcessTree

@@ -19,7 +19,8 @@ from unittest import mock
 
 import pyarrow as pa
 
-from batchscan.archive.listing import FileState, ListingNotes
+from batchscan.archive.local_file import FileState
+from batchscan.archive.notes import ListingNotes
 from batchscan.results.result import (
     part_name,
     part_sources,

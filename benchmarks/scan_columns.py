@@ -22,7 +22,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from batchscan.archive.listing import ListingNotes, list_images, read_image
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.reading import read_image
 from batchscan.image.decode import decode
 from batchscan.image.perceptual_hash import hashes_as_text, perceptual_hashes
 from batchscan.model.bundle import load_bundle

@@ -25,7 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from batchscan.archive.listing import ListingNotes, list_images, read_image
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.reading import read_image
 from batchscan.image.decode import decode
 from batchscan.model.bundle import load_bundle
 from batchscan.model.scorer import open_scorer

@@ -11,9 +11,9 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from batchscan.archive.listing import file_state
+from batchscan.archive.reading import file_state
 from batchscan.errors import ImageFailure
 from batchscan.run.desk import LastWords, last_words
 from batchscan.run.observer import Observer, ShardReport
@@ -22,14 +22,19 @@ from batchscan.run.worker import Job, commit_part, note_file
 from batchscan.schema import score_table
 
 _ATTEMPTS = 2  # Deaths of a worker under a shard before the shard is halved, or its image given up.
+_MACHINES = 5  # Machines lost under it before the same: one image seldom ends a whole machine.
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A shard on its way: how many workers have died under it, and whether it may kill more."""
+    """A shard on its way: how many workers have died under it, and whether it may kill more.
+
+    `machines` counts workers that were lost with all of their machine, `deaths` the others.
+    """
 
     shard: Shard
     deaths: int = 0
+    machines: int = 0
     suspect: bool = False
 
 
@@ -63,9 +68,12 @@ class Attempts:
         """Take back what a dead worker had not begun."""
         self._again.extend(attempts)
 
-    def died(self, attempt: Attempt) -> None:
-        """Take back what a worker was busy with when it died."""
-        shard, deaths = attempt.shard, attempt.deaths + 1
+    def died(self, attempt: Attempt, *, machine_lost: bool = False) -> None:
+        """Take back what a worker was busy with when it died, alone or with its machine."""
+        deaths = attempt.deaths + (not machine_lost)
+        machines = attempt.machines + machine_lost
+        attempt = replace(attempt, deaths=deaths, machines=machines)
+        shard = attempt.shard
         words = last_words(note_file(self._job, shard))
         images = len(shard.images)
         if words.late:
@@ -74,22 +82,24 @@ class Attempts:
                 "image_given_up",
             )
             self._without_late(shard, words)
-        elif images == 1 and deaths >= _ATTEMPTS:
+        elif images == 1 and _is_spent(attempt):
             self._say("a worker died; its one image is given up", "image_given_up")
             self._give_up(shard, "timeout" if words.stalled else "decoder_crash")
         else:
             what = f"{images:,} images are" if images > 1 else "one image is"
             self._say(f"a worker died; its {what} given to another", "worker_lost")
-            self._try_again(shard, deaths, words)
+            self._try_again(attempt, words)
 
-    def _try_again(self, shard: Shard, deaths: int, words: LastWords) -> None:
+    def _try_again(self, attempt: Attempt, words: LastWords) -> None:
+        shard = attempt.shard
         if len(shard.images) > 1 and words.in_work:
             for number in words.in_work:
                 alone = self._piece(shard, shard.images[number : number + 1])
-                self._suspects.append(Attempt(alone, deaths=1, suspect=True))
+                deaths, machines = min(attempt.deaths, 1), min(attempt.machines, 1)
+                self._suspects.append(Attempt(alone, deaths, machines, suspect=True))
             self._put_rest_back(shard, words.in_work)
-        elif deaths < _ATTEMPTS:
-            self._suspects.append(Attempt(shard, deaths, suspect=True))
+        elif not _is_spent(attempt):
+            self._suspects.append(replace(attempt, suspect=True))
         else:  # Nobody knows which image it is, if it is one.
             self._suspects.extend(Attempt(half, suspect=True) for half in shard.halves())
 
@@ -126,3 +136,7 @@ class Attempts:
 
     def _say(self, text: str, kind: str) -> None:
         self._observer.notice(text, kind)
+
+
+def _is_spent(attempt: Attempt) -> bool:
+    return attempt.deaths >= _ATTEMPTS or attempt.machines >= _MACHINES

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -211,24 +211,27 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: str | Path = "/"
+    *arguments: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path = "/",
+    command: Sequence[str] = COMMAND,
 ) -> Iterator[Running]:
     """Start a batchscan command in a process group of its own; nothing of it outlives the test."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)
         with (output / "stdout").open("wb") as stdout, (output / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
-                [*COMMAND, *map(str, arguments)], env=env or environment(), cwd=cwd,
+                [*command, *map(str, arguments)], env=env or environment(), cwd=cwd,
                 stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True,
             )  # fmt: skip
-        command = Running(process, output)
+        started = Running(process, output)
         try:
-            yield command
+            yield started
         finally:
-            command.family()
+            started.family()
             process.kill()
             process.wait()
-            for survivor in command.survivors():
+            for survivor in started.survivors():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     survivor.kill()
 

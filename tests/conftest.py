@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("batchscan")
+
+# A shell that starts the tests in the background has them ignore SIGINT, and all their children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SCORED = {
     "NORMAL/2024/03/deep.jpg": ("jpeg", 90),

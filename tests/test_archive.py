@@ -15,17 +15,14 @@ from conftest import FAILED, OTHER, SCORED, encode, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscan.archive import listing as archive_module
-from batchscan.archive.listing import (
-    FileState,
-    ListingNotes,
-    Selection,
-    check_archive,
-    display_path,
-    file_state,
-    list_images,
-    read_image,
-)
+from batchscan.archive import reading, recognition, walk
+from batchscan.archive.display import display_path
+from batchscan.archive.listing import list_images
+from batchscan.archive.local_file import FileState
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.reading import file_state, read_image
+from batchscan.archive.root import check_archive
+from batchscan.archive.selection import Selection
 from batchscan.errors import ImageFailure, UsageError
 from batchscan.rules import DEFAULT_RULES
 from batchscan.schema import TRANSIENT
@@ -148,7 +145,7 @@ def record_scandir(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(os.fspath(path))
         return real(path)
 
-    monkeypatch.setattr(archive_module.os, "scandir", scandir)
+    monkeypatch.setattr(walk.os, "scandir", scandir)
     return seen
 
 
@@ -405,7 +402,7 @@ def fail_scandir(monkeypatch: pytest.MonkeyPatch, *folders: Path, error: OSError
             raise error
         return real(path)
 
-    monkeypatch.setattr(archive_module.os, "scandir", scandir)
+    monkeypatch.setattr(walk.os, "scandir", scandir)
 
 
 def test_unreadable_folder_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,7 +424,7 @@ def test_unreadable_file_without_a_name(
     def refuse(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(archive_module, "open", refuse, raising=False)
+    monkeypatch.setattr(recognition, "open", refuse, raising=False)
     notes = ListingNotes()
     assert listed(tmp_path, notes) == ["a.jpg", "b", "c.txt"]
     assert not notes.other_files
@@ -567,7 +564,7 @@ def test_changed(
     def open_changing(path: str, *_: object, **__: object) -> Changing:
         return Changing(path)
 
-    monkeypatch.setattr(archive_module, "open", open_changing, raising=False)
+    monkeypatch.setattr(reading, "open", open_changing, raising=False)
     with pytest.raises(ImageFailure) as caught:
         read_image(str(tmp_path), "x.jpg")
     assert caught.value.category == "changed"
@@ -582,7 +579,7 @@ def test_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         def read(self, size: int | None = -1, /) -> bytes:
             return super().read(min(size or 0, 3))
 
-    monkeypatch.setattr(archive_module, "open", lambda path, *_, **__: Slow(path), raising=False)
+    monkeypatch.setattr(reading, "open", lambda path, *_, **__: Slow(path), raising=False)
     assert read_image(str(tmp_path), "x.jpg")[0] == JPEG
 
 
@@ -603,7 +600,7 @@ def test_errors_of_the_storage(
     def refuse(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(archive_module, "open", refuse, raising=False)
+    monkeypatch.setattr(reading, "open", refuse, raising=False)
     with pytest.raises(ImageFailure) as caught:
         read_image(str(tmp_path), "x.jpg")
     assert caught.value.category == category

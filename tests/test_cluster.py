@@ -6,27 +6,34 @@ The nodes are real ones of Ray, all on this machine. Nodes with GPUs only say th
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from clusters import (
+    FREE,
+    GATED,
+    IMAGES,
+    AddNode,
+    Scene,
+    sabotaged_cluster,
+    seen_workers,
+    workers_of,
+)
 from commands import (
     COMMAND,
     PATIENCE,
-    Running,
     environment,
     parts,
     rows,
     run,
-    running,
-    sabotaged,
     wait_until,
     write_images,
 )
@@ -34,61 +41,10 @@ from commands import (
 import batchscan
 from batchscan.run.worker import _GPU_FILES
 
-FREE = [f"NORMAL/a{number:02d}.jpeg" for number in range(6)]
-GATED = [f"PNEUMONIA/gated{number:02d}.png" for number in range(8)]
-IMAGES = [*FREE, *GATED]
-
-QUICK = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
-"""Settings of the cluster, to see sooner that a node is gone."""
-
-AddNode = Callable[..., Any]
-
 # A GPU that is there would be used in earnest: its worker needs the GPU variant of ONNX Runtime.
 needs_no_gpu = pytest.mark.skipif(
     any(Path(name).exists() for name in _GPU_FILES), reason="this machine has a GPU"
 )
-
-
-class Scene:
-    """An archive whose images named `gated*` cannot be read until the gate is opened."""
-
-    def __init__(self, plant: Path, archive: Path, model: Path, out: Path, address: str) -> None:
-        self._plant = plant
-        self.archive = archive
-        self.model = model
-        self.out = out
-        self.address = address
-
-    def arguments(self, *more: str | Path) -> list[str | Path]:
-        fixed = ["run", self.archive, "--out", self.out, "--model", self.model]
-        fixed += ["--shard-size", "1", "--decode-seconds", "600"]
-        return [*fixed, "--address", self.address, *more]
-
-    def run(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
-        return run(*self.arguments(*more), env=environment())
-
-    def start(self, *more: str | Path) -> contextlib.AbstractContextManager[Running]:
-        return running(*self.arguments(*more), env=environment())
-
-    def reach_the_middle(self, command: Running, *nodes: Any) -> None:
-        """Wait until all is done that can be, and each node has a worker at the gate."""
-        command.wait_for(
-            lambda: len(parts(self.out)) >= len(FREE) and all(map(workers_of, nodes)),
-            "work on all nodes",
-        )
-
-    def open_gate(self) -> None:
-        (self._plant / "gate").touch()
-
-    def close_gate(self) -> None:
-        (self._plant / "gate").unlink(missing_ok=True)
-        (self._plant / "opened").unlink(missing_ok=True)
-
-    def opened(self) -> Counter[str]:
-        """Return how often each image was opened; each time may be several lines of the log."""
-        lines = Counter((self._plant / "opened").read_text().splitlines())
-        once = min(lines.values())
-        return Counter({name: count // once for name, count in lines.items()})
 
 
 @pytest.fixture(scope="module")
@@ -113,22 +69,8 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(plant: Path) -> Iterator[Any]:
-    """Start a cluster of a head alone, that has no CPU for workers; its nodes are sabotaged."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
-            if name.startswith("RAY_"):
-                patch.delenv(name)
-        for name, value in sabotaged(plant).items():
-            patch.setenv(name, value)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        from ray.cluster_utils import Cluster
-
-        cluster = Cluster()
-        try:
-            cluster.add_node(num_cpus=0, include_dashboard=False, _system_config=QUICK)
-            yield cluster
-        finally:
-            cluster.shutdown()
+    with sabotaged_cluster(plant) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -150,18 +92,6 @@ def scene(
     scene.open_gate()
 
 
-def workers_of(node: Any, state: str = "run") -> list[psutil.Process]:
-    """Return the processes of a node that are in the middle of a shard."""
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return [child for child in raylet.children() if title(child) == f"ray::ShardWorker.{state}"]
-
-
-def title(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return " ".join(process.cmdline()).strip()
-    return ""
-
-
 # ------------------------------------------------------------------- nodes
 
 
@@ -176,9 +106,35 @@ def test_all_nodes_work(
         assert [len(workers_of(node)) for node in nodes] == [1, 1]
         scene.open_gate()
         assert command.ends() == 0, command.stderr
-        assert command.stderr == ""
+        (line,) = without_progress(command.stderr)
+        assert "asks for no token" in line
     assert rows(scene.out) == calm
     assert set(scene.opened().values()) == {1}
+
+
+def test_cluster_that_lets_everybody_in(scene: Scene, add_node: AddNode) -> None:
+    """Whoever joins a cluster that asks for no token is warned, once."""
+    add_node(num_cpus=1)
+    scene.open_gate()
+    done = scene.run()
+    assert done.returncode == 0, done.stderr
+    (line,) = without_progress(done.stderr)
+    assert f"{scene.address} asks for no token" in line
+    assert "RAY_AUTH_MODE=token" in line
+
+
+def test_token_that_nobody_wants(scene: Scene) -> None:
+    """A token for a cluster that asks for none is an error of one line: it could not answer."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    done = run(*scene.arguments(), env=environment(**token))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"{scene.address} asks for no token" in line
+
+
+def without_progress(stderr: str) -> list[str]:
+    """Return the lines that speak neither of progress nor of waiting, as slow machines may."""
+    return [line for line in stderr.splitlines() if not re.search(r" images/s|: waiting: ", line)]
 
 
 def test_fewer_workers_than_nodes(
@@ -192,11 +148,6 @@ def test_fewer_workers_than_nodes(
         scene.open_gate()
         assert command.ends() == 0, command.stderr
     assert rows(scene.out) == calm
-
-
-def seen_workers(node: Any) -> set[int]:
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return {child.pid for child in raylet.children() if "ShardWorker" in title(child)}
 
 
 def test_lost_node(
@@ -234,12 +185,16 @@ def test_no_node_at_all(
 
 
 def test_node_that_joins(scene: Scene, add_node: AddNode, calm: list[dict[str, object]]) -> None:
-    """A node that joins in mid-run gets a worker."""
+    """A node that joins in mid-run gets the next shards, before others have ended theirs.
+
+    One shard is in work, one waits in its worker's queue, and the third is the new node's.
+    """
     first = add_node(num_cpus=1)
     with scene.start() as command:
         scene.reach_the_middle(command, first)
-        second = add_node(num_cpus=1)
-        scene.reach_the_middle(command, first, second)
+        add_node(num_cpus=1)
+        command.wait_for(lambda: len(scene.at_the_gate()) > 1, "work on the new node")
+        assert scene.at_the_gate() == [GATED[0], GATED[2]]
         scene.open_gate()
         assert command.ends() == 0, command.stderr
     assert rows(scene.out) == calm
@@ -305,6 +260,27 @@ def test_gpu_and_cpu_nodes(scene: Scene, add_node: AddNode, calm: list[dict[str,
     assert rows(scene.out) == calm
 
 
+@needs_no_gpu
+@pytest.mark.skipif(
+    bool(list(distributions(name="onnxruntime-gpu"))),
+    reason="the GPU variant of ONNX Runtime is installed",
+)
+def test_gpu_without_its_software(
+    scene: Scene, add_node: AddNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that is there but cannot be used ends the run with one line: where, what to install."""
+    device = "import batchscan.run.worker as worker; worker._GPU_FILES = ('/',)"
+    (tmp_path / "sitecustomize.py").write_text(device)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    add_node(num_cpus=2, num_gpus=1)
+    done = scene.run()
+    assert done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if "error" in line)
+    assert "placed on a GPU of" in line
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in line
+    assert not scene.out.exists()
+
+
 def test_workers_share_a_gpu(
     scene: Scene, add_node: AddNode, calm: list[dict[str, object]]
 ) -> None:
@@ -314,6 +290,52 @@ def test_workers_share_a_gpu(
         command.wait_for(
             lambda: (len(workers_of(two)), len(workers_of(one))) == (4, 2), "six workers"
         )
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
+    assert rows(scene.out) == calm
+
+
+@needs_no_gpu
+@pytest.mark.parametrize(
+    ("nodes", "per_gpu", "in_hands"),
+    [([(6, 2), (1, 1), (1, 0)], 1, [1, 2, 3, 3]), ([(1, 1)], 3, [2, 2, 2])],
+    ids=["different nodes", "thirds of a GPU and a core"],
+)
+def test_threads_of_each_worker(
+    scene: Scene,
+    add_node: AddNode,
+    tmp_path: Path,
+    nodes: list[tuple[int, int]],
+    per_gpu: int,
+    in_hands: list[int],
+) -> None:
+    """A worker on a GPU decodes so many images at once as its node has cores for it, two at least.
+
+    Each node is asked for its own: (cores, GPUs). A worker on a core has one image in hands.
+    """
+    # One shard of eight in work and one that waits, for each worker.
+    names = [f"gated-{number:02d}.png" for number in range(2 * 8 * len(in_hands))]
+    scene.archive = write_images(tmp_path / "archive", *names)
+    for cpus, gpus in nodes:
+        add_node(num_cpus=cpus, num_gpus=gpus)
+    with scene.start("--shard-size", "8", "--workers-per-gpu", str(per_gpu)) as command:
+        command.wait_for(lambda: len(scene.at_the_gate()) >= sum(in_hands), "all at the gate")
+        of_shards = Counter(names.index(name) // 8 for name in scene.at_the_gate())
+        assert sorted(of_shards.values()) == in_hands
+        scene.open_gate()
+        assert command.ends() == 0, command.stderr
+    assert {row["status"] for row in rows(scene.out)} == {"scored"}
+
+
+@needs_no_gpu
+def test_few_workers_take_the_gpus(
+    scene: Scene, add_node: AddNode, calm: list[dict[str, object]]
+) -> None:
+    """Where --workers asks for fewer than there is room for, GPUs are taken before cores."""
+    cpus, gpus = add_node(num_cpus=2), add_node(num_cpus=1, num_gpus=1)
+    with scene.start("--workers", "1") as command:
+        command.wait_for(lambda: bool(workers_of(gpus)), "the worker on the GPU")
+        assert not seen_workers(cpus)
         scene.open_gate()
         assert command.ends() == 0, command.stderr
     assert rows(scene.out) == calm

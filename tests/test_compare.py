@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,9 @@ def test_what_is_not_compared_is_counted(tmp_path: Path) -> None:
     assert (found.counts.other_content, found.counts.unknown_content) == (1, 1)
     assert found.counts.statuses == {("scored", "scored"): 3, ("failed", "scored"): 1}
     document = compare_results(first, second)
+    shown = {name: row["count"] for name, row in table(document, "images", "matched").items()}
+    assert shown.pop("scored in both, but with a score that is no number") == 1
+    assert list(shown.values()) == [4, 1, 1, 1, 1]
     assert table(document, "images", "statuses")["A: failed"]["scored"] == 1
     assert "missing_classes" in texts(document)
 
@@ -243,7 +247,7 @@ def test_other_classes(tmp_path: Path) -> None:
     document = compare_results(first, second)
     assert "classes" in texts(document)
     assert table(document, "accuracy", "decisions_all")["A: PNEUMONIA"]["VIRUS"] == 1
-    assert texts(document).keys() >= {"no_figures", "no_scores"}
+    assert texts(document).keys() >= {"no_figures", "no_scores", "not_comparable"}
 
 
 def test_three_classes(tmp_path: Path) -> None:
@@ -283,6 +287,16 @@ def test_the_images_that_changed_most(tmp_path: Path) -> None:
     order = np.argsort(-np.abs(first - second), kind="stable")[:MOST_CHANGED]
     found = pair(*map(read_side, files)).most_changed
     assert [change.path for change in found] == [f"{i:03d}" for i in order]
+
+
+def test_decisions_follow_from_scores(tmp_path: Path) -> None:
+    """A result that has lost its predictions is compared all the same, by its threshold."""
+    rows = [{"path": p, "score": s} for p, s in zip("abc", (0.1, 0.6, 0.9), strict=True)]
+    first = write(tmp_path / "a.parquet", rows)
+    second = write(tmp_path / "b.parquet", [one | {"prediction": None} for one in rows])
+    crossed = table(compare_results(first, second), "accuracy", "decisions_all")
+    assert crossed["A: NORMAL"]["NORMAL"] == 1
+    assert crossed["A: PNEUMONIA"]["PNEUMONIA"] == 2
 
 
 def test_no_path_in_common(tmp_path: Path) -> None:
@@ -350,3 +364,42 @@ def test_html_and_json(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Comparison of two results" in (tmp_path / "comparison.html").read_text()
     assert json.loads((tmp_path / "comparison.json").read_text())
+
+
+def test_patients_with_several_images(tmp_path: Path) -> None:
+    """Where rows carry patient keys, intervals are by patient, and the document says so."""
+    files = []
+    for name in "ab":
+        random = np.random.default_rng(ord(name))
+        rows = [
+            {
+                "path": f"{patient:02d}-{image}",
+                "score": float(np.float32(np.clip(own + 0.1 * image, 0, 1))),
+                "label": CLASSES[patient % 2],
+                "patient_id_hmac": sha256(str(patient).encode()).hexdigest(),
+            }
+            for patient, own in enumerate(random.random(30))
+            for image in range(4)
+        ]
+        files.append(write(tmp_path / f"{name}.parquet", rows))
+    document = compare_results(*files)
+    assert "120 compared images of 30 patients" in texts(document)["methods"]
+    one = [
+        write(
+            file, [row | {"patient_id_hmac": "0" * 64} for row in pq.read_table(file).to_pylist()]
+        )
+        for file in files
+    ]
+    assert "the same patient key" in texts(compare_results(*one))["methods"]
+    alone = [
+        write(file, [row | {"patient_id_hmac": None} for row in pq.read_table(file).to_pylist()])
+        for file in files
+    ]
+    separate = compare_results(*alone)
+    assert "as independent" in texts(separate)["methods"]
+    for key, name in (("areas", "PNEUMONIA"), ("figures", "sensitivity")):
+        rows_of = [table(each, "accuracy", key)[name] for each in (document, separate)]
+        assert rows_of[0]["difference"].value == rows_of[1]["difference"].value
+        for column in ("a", "b", "difference"):
+            widths = [row[column].high - row[column].low for row in rows_of]
+            assert widths[0] > 1.3 * widths[1]

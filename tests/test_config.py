@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscan.archive.listing import Selection
+from batchscan.archive.selection import Selection
 from batchscan.config import DEFAULT_SHARD_SIZE, FailureLimit, ScanConfig
 from batchscan.errors import UsageError
 from batchscan.rules import DEFAULT_RULES, Rules

@@ -24,15 +24,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import batchscan
-from batchscan.archive.listing import (
-    ListingNotes,
-    Selection,
-    check_archive,
-    display_path,
-    file_state,
-    list_images,
-    read_image,
-)
+from batchscan.archive.display import display_path
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.reading import file_state, read_image
+from batchscan.archive.root import check_archive
+from batchscan.archive.selection import Selection
 from batchscan.container import tar as container_tar
 from batchscan.container.limits import ContainerLimits
 from batchscan.container.member import UNSAFE, safe_name

@@ -558,3 +558,24 @@ def test_a_folder_named_dl(tmp_path: Path) -> None:
         [sys.executable, "-c", code, file], capture_output=True, text=True, cwd=tmp_path, check=True
     )
     assert done.stdout == "dicom\n"
+
+
+def test_first_files_at_once(tmp_path: Path) -> None:
+    """Threads that read their first files at the same moment all read them, as on a GPU."""
+    file = tmp_path / "chest"
+    file.write_bytes(phantoms.encoded(phantoms.dataset(phantoms.chest())))
+    code = (
+        "import sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from threading import Barrier\n"
+        "from batchscan.image.decode import decode\n"
+        "data, start = open(sys.argv[1], 'rb').read(), Barrier(4)\n"
+        "def read(_):\n"
+        "    start.wait()\n"
+        "    return decode(data, 24).format\n"
+        "print(*ThreadPoolExecutor(4).map(read, range(4)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, file], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "dicom dicom dicom dicom\n"

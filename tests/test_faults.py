@@ -499,7 +499,8 @@ def test_one_image_gone(tmp_path: Path) -> None:
     archive = write_images(tmp_path / "archive", "a.jpeg", "b.jpeg")
     worker = worker_for(archive, tmp_path / "parts")
     (archive / "a.jpeg").unlink()
-    assert worker.run(Shard("s0", ("a.jpeg", "b.jpeg"))) == ShardReport(images=2, failed=1)
+    report = worker.run(Shard("s0", ("a.jpeg", "b.jpeg")))
+    assert report == ShardReport(images=2, failed=1, bytes=(archive / "b.jpeg").stat().st_size)
 
 
 def test_folders_that_a_machine_does_not_see(tmp_path: Path) -> None:

@@ -198,6 +198,68 @@ def test_cron_mails_failures_only(code: int, silent: bool, tmp_path: Path) -> No
     assert (tmp_path / "log").read_text() == "said\n"
 
 
+def pretend(folder: Path, name: str, script: str) -> None:
+    """Put a program into a folder of programs."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("codes", "ends"),
+    [("0", 0), ("3", 0), ("5 0", 0), ("5 5", 0), ("5 1", 1), ("1", 1), ("2", 2), ("143", 143)],
+)
+def test_kuberay_tries_again_what_may_pass(codes: str, ends: int, tmp_path: Path) -> None:
+    """The entrypoint fails where a retry may help, and waits for a lock to run out."""
+    made = run("job", "kuberay", *LOCAL)
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "codes").write_text("\n".join([*codes.split(), ""]))
+    take = f"code=$(head -n 1 {tmp_path}/codes); sed -i 1d {tmp_path}/codes; exit $code"
+    pretend(tmp_path / "bin", "batchscan", take)
+    pretend(tmp_path / "bin", "sleep", "exit 0")
+    done = subprocess.run(
+        yaml.safe_load(made.stdout)["spec"]["entrypoint"],
+        shell=True, check=False, env=environment(PATH=f"{tmp_path}/bin:/usr/bin:/bin"),
+    )  # fmt: skip
+    assert done.returncode == ends
+    assert (tmp_path / "codes").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "restarts", "ends", "again"),
+    [
+        (0, 0, 0, False),
+        (3, 0, 0, False),
+        (5, 0, 0, False),
+        (5, 1, 0, True),
+        (1, 0, 1, False),
+        (2, 1, 2, False),
+        (4, 0, 4, False),
+    ],
+)
+def test_slurm_fails_where_the_scan_does(
+    code: int, restarts: int, ends: int, again: bool, tmp_path: Path
+) -> None:
+    """A job fails with a scan that failed; one that meets its own stale lock is queued again."""
+    made = run("job", "slurm", *LOCAL)
+    assert made.returncode == 0, made.stderr
+    pretend(tmp_path / "bin", "srun", f'case "$*" in *symmetric-run*) exit {code} ;; esac')
+    asked = f'echo "$@" >>{tmp_path}/asked; [ "$1" = requeue ] || echo node1'
+    pretend(tmp_path / "bin", "scontrol", asked)
+    job = {"JOB_ID": "7", "JOB_NODELIST": "node[1-2]", "JOB_NUM_NODES": "2", "CPUS_PER_TASK": "8"}
+    done = subprocess.run(
+        ["bash", "-c", made.stdout],
+        check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        env=environment(
+            PATH=f"{tmp_path}/bin:/usr/bin:/bin",
+            SLURM_RESTART_COUNT=str(restarts),
+            **{f"SLURM_{name}": value for name, value in job.items()},
+        ),
+    )  # fmt: skip
+    assert done.returncode == ends, done.stderr
+    assert ("requeue 7" in (tmp_path / "asked").read_text()) == again
+
+
 RAY_JOB = {
     *("entrypoint", "submissionMode", "backoffLimit", "activeDeadlineSeconds"),
     *("shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "rayClusterSpec"),

@@ -10,14 +10,11 @@ from commands import rows, run
 from conftest import encode, picture
 
 import batchscan
-from batchscan.archive import listing as archive_module
-from batchscan.archive.listing import (
-    ListingNotes,
-    display_path,
-    file_state,
-    list_images,
-    read_image,
-)
+from batchscan.archive import walk
+from batchscan.archive.display import display_path
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.reading import file_state, read_image
 from batchscan.terminal.summary_text import render_summary
 from batchscan.terminal.text import one_line
 
@@ -101,7 +98,7 @@ def test_names_in_the_summary(
             raise PermissionError(13, "denied")
         return real(path)
 
-    monkeypatch.setattr(archive_module.os, "scandir", scandir)
+    monkeypatch.setattr(walk.os, "scandir", scandir)
     summary = batchscan.scan(archive, out, model=tiny_bundle, labels=labels, workers=0)
     text = render_summary(summary)
     assert all(line.isprintable() for line in text.splitlines()), text

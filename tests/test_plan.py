@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscan.archive.listing import FileState, ListingNotes, display_path, list_images
+from batchscan.archive.display import display_path
+from batchscan.archive.listing import list_images
+from batchscan.archive.local_file import FileState
+from batchscan.archive.notes import ListingNotes
 from batchscan.run import plan as plan_module
 from batchscan.run.plan import FinishedRows, PlanCounts, plan_shards, taper
 from batchscan.run.shard import Shard
@@ -319,11 +322,11 @@ def shard_of(number: int, size: int) -> Shard:
 @given(
     st.lists(st.integers(1, 130), max_size=12), st.lists(st.integers(0, 9), min_size=1, max_size=5)
 )
-def test_taper_loses_nothing(sizes: list[int], aheads: list[int]) -> None:
+def test_taper_loses_nothing(sizes: list[int], workers: list[int]) -> None:
     """Cut or not, every image comes once, in order, in shards of different names."""
     shards = [shard_of(number, size) for number, size in enumerate(sizes)]
     calls = iter(range(1 << 30))
-    tapered = list(taper(iter(shards), lambda: aheads[next(calls) % len(aheads)]))
+    tapered = list(taper(iter(shards), lambda: workers[next(calls) % len(workers)]))
     images = [name for shard in tapered for name in shard.images]
     assert images == [name for shard in shards for name in shard.images]
     assert len({shard.name for shard in tapered}) == len(tapered)
@@ -331,10 +334,18 @@ def test_taper_loses_nothing(sizes: list[int], aheads: list[int]) -> None:
 
 
 def test_taper_cuts_the_end() -> None:
-    """The last shards are quarters, so that all workers finish together; earlier ones are whole."""
+    """The last shards come in ever smaller pieces, so that all workers finish together."""
     shards = [shard_of(number, 256) for number in range(10)]
-    sizes = [len(shard.images) for shard in taper(iter(shards), lambda: 4)]
-    assert sizes == [256] * 6 + [64] * 16
+    sizes = [len(shard.images) for shard in taper(iter(shards), lambda: 1)]
+    assert sizes == [256] * 7 + [128] * 4 + [64] * 4
+
+
+def test_taper_of_many_workers() -> None:
+    """Where one driver serves thousands, pieces are not small: it could not give them all out."""
+    shards = [shard_of(number, 2048) for number in range(40)]
+    sizes = [len(shard.images) for shard in taper(iter(shards), lambda: 2000)]
+    assert min(sizes) >= 250
+    assert max(sizes[-3:]) < 500
 
 
 def test_taper_leaves_small_shards_whole() -> None:
@@ -344,7 +355,7 @@ def test_taper_leaves_small_shards_whole() -> None:
 
 
 def test_taper_streams() -> None:
-    """Only as many shards are held back as will be cut."""
+    """The first shard comes at once; four for each worker are held back, and no more."""
     taken: list[int] = []
 
     def shards() -> Iterator[Shard]:
@@ -354,4 +365,7 @@ def test_taper_streams() -> None:
 
     tapered = taper(shards(), lambda: 3)
     assert next(tapered).name == "s00000000"
-    assert taken == [0, 1, 2, 3]
+    assert taken == [0]
+    for number in range(1, 100):
+        assert next(tapered).name == f"s{number:08d}"
+    assert len(taken) == 100 + 4 * 3

@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 
 import batchscan
 from batchscan import cli
-from batchscan.archive.listing import ListingNotes, display_path, list_images
+from batchscan.archive.display import display_path
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
 from batchscan.config import ScanConfig
 from batchscan.errors import LabelError, UsageError
 from batchscan.privacy.hidden_listing import HiddenListing, find_paths

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import resource
 import subprocess
 from pathlib import Path
 
@@ -18,13 +20,17 @@ from batchscan.commands import report as report_command
 from batchscan.config import ScanConfig
 from batchscan.errors import BatchscanError, UsageError
 from batchscan.report import build, making
-from batchscan.report.document import Section, Text
+from batchscan.report.document import Document, Section, Text
 from batchscan.report.input.reading import read_rows
+from batchscan.report.page.html import render_html
+from batchscan.report.page.json_file import json_bytes
+from batchscan.report.page.report_files import write_report
 from batchscan.storage.location import Location
 
 SECTIONS = [
     "summary",
     "flow",
+    "population",
     "discrimination",
     "calibration",
     "subgroups",
@@ -114,12 +120,121 @@ def test_bad_options(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["results.parquet", "link.parquet", "other.parquet", "truth.csv"])
+def test_a_worklist_overwrites_nothing_of_worth(scanned: Path, tmp_path: Path, name: str) -> None:
+    """No result is replaced, this one (also by another name) or another, and no label file."""
+    result, truth = tmp_path / "results.parquet", tmp_path / "truth.csv"
+    for copy in (result, tmp_path / "other.parquet"):
+        copy.write_bytes((scanned / "results.parquet").read_bytes())
+    (tmp_path / "link.parquet").symlink_to("results.parquet")
+    truth.write_text("path,label\n" + pq.read_table(result)["path"][0].as_py() + ",NORMAL\n")
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    done = run(
+        *("report", "results.parquet", "--labels", truth, "--out", "report.html"),
+        *("--worklist", tmp_path / name), cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "would overwrite" in done.stderr
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_places_are_checked_first(scanned: Path, tmp_path: Path) -> None:
+    """A worklist in a folder that is not there, or an archive that is none, is said at once."""
+    for option in ("--worklist", "--archive"):
+        done = report(scanned, tmp_path / "report.html", option, tmp_path / "none" / "x.csv")
+        assert done.returncode == 2
+        assert "none" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_page_and_numbers_belong_together(tmp_path: Path) -> None:
+    """Where the disk is too full for the page, earlier numbers stay with the earlier page."""
+    page = tmp_path / "report.html"
+    write_report(Document("one", (), ()), page)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    much = Document("two", (), (Section("a", "A", (Text("b", "no script " * 900),)),))
+    longer = len(render_html(much).encode())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert longer - 100 > len(json_bytes(much))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (longer - 100, hard))
+    try:
+        with pytest.raises(BatchscanError, match="cannot be written"):
+            write_report(much, page)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
 def test_another_model(scanned: Path, tmp_path: Path) -> None:
     """A bundle that did not make the scores is refused."""
     other = write_tiny_bundle(tmp_path / "other", seed=1)
     done = report(scanned, tmp_path / "report.html", "--model", other.folder)
     assert done.returncode == 2
     assert "expected the model that made" in done.stderr
+
+
+def altered(scanned: Path, out: Path, record: dict[str, object], **columns: object) -> Path:
+    """Return a copy of the result with another record, and other values in some columns."""
+    table = pq.read_table(scanned / "results.parquet")
+    for name, values in columns.items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values, table.schema.field(name).type))
+    footer = json.loads(table.schema.metadata[b"batchscan"]) | record
+    pq.write_table(table.replace_schema_metadata({b"batchscan": json.dumps(footer)}), out)
+    return out
+
+
+def test_a_result_changed_by_hand(scanned: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    """Rows that are not those of the scan are a warning at the top of the report."""
+    labels = pq.read_table(scanned / "results.parquet")["label"].to_pylist()
+    other = [{"NORMAL": "PNEUMONIA", "PNEUMONIA": "NORMAL"}.get(label) for label in labels]
+    out = tmp_path / "report.html"
+    for name, columns, words in (("same", {}, ""), ("other", {"label": other}, "digest of rows")):
+        result = altered(scanned, tmp_path / f"{name}.parquet", {}, **columns)
+        done = run("report", result, "--model", tiny_bundle, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert ("digest of" in warnings(out)) == bool(words)
+        assert words in warnings(out)
+        assert ("intact" in numbers(out)["provenance"]["blocks"]) != bool(words)
+
+
+@pytest.mark.parametrize("classes", [["A", "B"], ["A", "B", "C"]])
+def test_other_classes_than_the_models(
+    classes: list[str], scanned: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """A record with the model's digest and other classes is refused, by verify as well."""
+    model = pq.read_schema(scanned / "results.parquet").metadata[b"batchscan"]
+    record: dict[str, object] = {
+        "model": json.loads(model)["model"] | {"classes": classes},
+        "threshold": 0.5 if len(classes) == 2 else None,
+        "counts": None,
+    }
+    rows = pq.read_metadata(scanned / "results.parquet").num_rows
+    file = altered(scanned, tmp_path / "r.parquet", record, **dict.fromkeys(
+        ("label", "prediction"), [None] * rows
+    ))  # fmt: skip
+    if len(classes) == 3:
+        table = pq.read_table(file)
+        score = table["score"]
+        for name in classes:
+            table = table.append_column(f"score_{name}", score)
+        pq.write_table(table, file)
+    for words in (("report", file, "--out", tmp_path / "r.html"), ("verify", file)):
+        more = ("--archive", scanned / "archive") if words[0] == "verify" else ()
+        done = run(*words, *more, "--model", tiny_bundle)
+        assert done.returncode == 2, done.stderr
+        assert "expected the classes of its model (NORMAL, PNEUMONIA)" in done.stderr
+
+
+def test_the_label_file_is_named_exactly(scanned: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    """The report holds the SHA-256 of the label file that its figures rest on."""
+    path = pq.read_table(scanned / "results.parquet")["path"][0].as_py()
+    truth = tmp_path / "truth.csv"
+    truth.write_text(f"path,label\n{path},NORMAL\n")
+    out = tmp_path / "report.html"
+    done = report(scanned, out, "--labels", truth, "--model", tiny_bundle)
+    assert done.returncode == 0, done.stderr
+    assert hashlib.sha256(truth.read_bytes()).hexdigest() in out.read_text()
 
 
 def test_no_result(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from chromium import DARK, print_to_pdf, screenshot, visit
 from phantom_document import phantom_document, spoiled
 from PIL import Image
 
-from batchscan.report.document import Document, Sheet
+from batchscan.report.document import Axis, BarChart, Bars, Document, Section, Sheet
 from batchscan.report.page.html import render_html
 
 HOSTILE: dict[str, Callable[[str], str]] = {
@@ -124,6 +124,22 @@ def test_screenshots(name: str, width: int, options: tuple[str, ...], tmp_path: 
     assert grey.shape[1] == width
     assert (np.median(grey) < 60) == (name == "dark")
     assert np.ptp(grey) > 150
+
+
+def test_long_lists_of_numbers_stay_off_paper(tmp_path: Path) -> None:
+    """A chart of many bins prints without its table, which the JSON has, one of few with it."""
+    pages = {}
+    for bins in (6, 60):
+        edges = tuple(n / bins for n in range(bins + 1))
+        chart = BarChart(
+            *("scores", "Scores", "Many."), Axis("Score", 0, 1), Axis("Images", 0, 9, "count"),
+            edges, (Bars("all", (7.0,) * bins),),
+        )  # fmt: skip
+        page = written(tmp_path, Document("T", (), (Section("s", "S", (chart,)),)), str(bins))
+        print_to_pdf(page, tmp_path / "report.pdf")
+        content = (tmp_path / "report.pdf").read_bytes()
+        pages[bins] = len(re.findall(rb"/Type\s*/Page\b", content))
+    assert pages == {6: 1, 60: 1}
 
 
 def test_paper(tmp_path: Path) -> None:

@@ -510,7 +510,8 @@ def test_an_unreadable_file_without_a_name(desk: Desk) -> None:
     assert desk.row("refused")["failure"] == "read_error"
     before = desk.row("scored")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("batchscan.archive.listing.open", deny, raising=False)
+        for module in ("reading", "recognition"):
+            patch.setattr(f"batchscan.archive.{module}.open", deny, raising=False)
         summary = desk.scan()
     assert (summary.dropped, summary.unchanged) == (0, 2)
     assert desk.row("scored") == before

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from commands import PATIENCE, environment, run
 
+from batchscan import scan_job
+from batchscan.config import ScanConfig
+from batchscan.errors import WorkerError
+
 LISTEN = """
 import os, sys
 def _listen(event, arguments):
@@ -93,3 +97,27 @@ def test_nothing_is_left_behind(
         env=environment(HOME=home), timeout=PATIENCE, check=True,
     )  # fmt: skip
     assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize(("gpu", "cores"), [(True, None), (False, 1)])
+def test_workers_are_not_the_cores_of_a_gpu(
+    tmp_path: Path,
+    archive: Path,
+    tiny_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gpu: bool,
+    cores: int | None,
+) -> None:
+    """--workers 1 beside a GPU is one worker on it, which decodes on all cores."""
+    job = scan_job()
+    asked = []
+
+    def session(*, workers: int | None, **_options: object) -> None:
+        asked.append(workers)
+        raise WorkerError("seen")
+
+    monkeypatch.setattr(job, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(job, "ray_session", session)
+    with pytest.raises(WorkerError, match="seen"):
+        job.scan(ScanConfig(archive, tmp_path / "r.parquet", model=tiny_bundle, workers=1))
+    assert asked == [cores]

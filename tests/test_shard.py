@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_bundle import tiny_onnx
 
-from batchscan.archive import listing as archive_module
+from batchscan.archive import reading
 from batchscan.errors import ImageFailure
 from batchscan.image.decode import decode
 from batchscan.image.perceptual_hash import hashes_as_text, perceptual_hashes
@@ -161,7 +161,7 @@ def test_forbidden_image(archive: Path, scorer: Scorer, monkeypatch: pytest.Monk
             raise PermissionError(13, "Permission denied")
         return real(file, *args, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(archive_module, "open", refuse, raising=False)
+    monkeypatch.setattr(reading, "open", refuse, raising=False)
     rows = rows_by_path(archive, IMAGES, scorer)
     assert rows[name]["failure"] == "permission_denied"
     assert rows[name]["bytes"] == (archive / name).stat().st_size

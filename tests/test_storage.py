@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 from s3_server import KEY, SECRET, TOKEN, Bucket, Server, s3_server
 
 import batchscan
-from batchscan.archive.listing import ListingNotes, Selection, list_images
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.selection import Selection
 from batchscan.errors import OutputInUse, UsageError, WorkerError
 from batchscan.report.input.reading import paths_of, read_rows
 from batchscan.run.summary import ScanSummary

@@ -11,13 +11,10 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
-from training.calibration import (
-    COLDEST,
-    HOTTEST,
-    Calibration,
+from training.calibration import COLDEST, HOTTEST, Calibration, fit_calibration
+from training.calibration_quality import (
     brier_score,
     expected_calibration_error,
-    fit_calibration,
     for_card,
     reliability,
     report_calibration,

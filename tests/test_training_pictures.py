@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from training import pictures
-from training.calibration import Calibration, report_calibration
+from training.calibration import Calibration
+from training.calibration_quality import report_calibration
 from training.shift_report import shift_report
 
 LABELS = np.uint8([0, 0, 1, 1])

@@ -49,7 +49,7 @@ from training.run import TrainingSummary, train
 
 open_device(verbose=False)  # imports TensorFlow quietly, before the lines below do
 
-from training import export  # noqa: E402
+from training import export, onnx_layers  # noqa: E402
 
 # Keras saves TensorFlow's variables in a way that NumPy is going to change.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -529,14 +529,14 @@ def test_disagreement_leaves_no_bundle(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When ONNX and Keras score differently, there is an error and no bundle."""
-    bias = export._bias
+    bias = onnx_layers.bias
 
     def weird(graph: Any, layer: Any) -> list[str]:
         if layer.name != "score":
             return bias(graph, layer)
         return [graph.constant(np.asarray(layer.bias, dtype=np.float32) + np.float32(0.3))]
 
-    monkeypatch.setattr(export, "_bias", weird)
+    monkeypatch.setattr(onnx_layers, "bias", weird)
     out = trained.finished_at(tmp_path / "model")
     with pytest.raises(BatchscanError, match="no bundle is written"):
         train(trained.data, out, **OPTIONS)

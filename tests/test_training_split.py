@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from batchscan.archive.listing import display_path
+from batchscan.archive.display import display_path
 from batchscan.errors import DatasetError
 from training.dataset import LabelledImage
 from training.folds import assign_folds

@@ -212,7 +212,7 @@ def test_what_must_not_be_tried(office: Office, category: str) -> None:
 
 def test_the_sample(office: Office) -> None:
     """A sample has so many rows of either kind; the same seed draws the same, `None` all."""
-    found = survey(office.out)
+    found = survey(office.out, load_bundle(office.model).classes)
     draws = [tuple(found.draw(3, seed)) for seed in (0, 0, 1, 2, 3)]
     assert draws[0] == draws[1]
     assert len(set(draws)) > 1
@@ -349,6 +349,13 @@ def test_bad_samples(office: Office, sample: str) -> None:
     done = run("verify", office.out, "--archive", office.archive, "--sample", sample)
     assert done.returncode == 2
     assert "expected a number from 1 up, or all" in done.stderr
+
+
+def test_a_bad_seed(office: Office) -> None:
+    """A seed below 0 is refused in one line."""
+    done = run("verify", office.out, "--archive", office.archive, "--seed", "-5")
+    assert done.returncode == 2
+    assert "--seed" in done.stderr
 
 
 def test_no_result_and_no_archive(office: Office, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,12 +15,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from commands import sabotaged, write_images
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscan.errors import OutputInUse, UsageError
 from batchscan.results.result import part_name, part_sources, write_part
 from batchscan.run import workspace as workspace_module
+from batchscan.run.status import read_status
 from batchscan.run.workspace import Identity, RunState, Workspace
 from batchscan.schema import ScoreRow, score_table
 
@@ -236,6 +240,47 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 # --- the record of the run -----------------------------------------------------------------------
+
+
+PERMISSIONS = """
+import os, sys
+from pathlib import Path
+from batchscan.cli import entry_point
+os.umask(int(sys.argv.pop(1), 8))
+entry_point()
+"""
+"""The command line under an umask."""
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("022", 0o644), ("027", 0o640), ("077", 0o600)])
+def test_permissions(tmp_path: Path, tiny_bundle: Path, umask: str, mode: int) -> None:
+    """Only the account that runs may look into the working folder; the umask rules the result."""
+    archive = write_images(tmp_path / "archive", "NORMAL/a.png", "PNEUMONIA/killer.png")
+    out = tmp_path / "r.parquet"
+    words = ["run", archive, "--out", out, "--model", tiny_bundle, "--workers", "0"]
+    command = [sys.executable, "-c", PERMISSIONS, umask, *map(str, words), "--shard-size", "1"]
+    plant = sabotaged(tmp_path / "plant")
+    assert subprocess.run(command, env=plant, cwd="/", check=False).returncode == 9
+    assert stat.S_IMODE(Workspace(out).folder.stat().st_mode) == 0o700
+    (archive / "PNEUMONIA/killer.png").rename(archive / "PNEUMONIA/b.png")
+    assert subprocess.run(command, env=plant, cwd="/", check=False).returncode == 0
+    for file in (out, tmp_path / "r.metrics.parquet"):
+        assert stat.S_IMODE(file.stat().st_mode) == mode
+
+
+def test_folder_of_another_account(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may not look into a working folder is told so, by `run` and by `status`."""
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    Workspace(out).folder.mkdir(mode=0)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UsageError, match="run as the account that began"), Workspace(out):
+        pass
+    monkeypatch.setattr("batchscan.run.status.opened", refuse)
+    with pytest.raises(UsageError, match="ask as the account"):
+        read_status(out)
 
 
 def test_generations(out: Path) -> None:

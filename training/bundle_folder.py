@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.archive.listing import display_path
+from batchscan.archive.display import display_path
 from batchscan.image.decode import PREPROCESSING
 from batchscan.model.bundle import Bundle, write_bundle
 from batchscan.model.card import REFERENCE

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from training import calibration, evaluation, groups, operating_point, shift_report
+from training import calibration_quality, evaluation, groups, operating_point, shift_report
 from training.crossvalidation import Finished
 from training.device import Device
 from training.operating_point import ThresholdRule
@@ -96,7 +96,7 @@ def figures_details(
         "limits": [*measured.doubts, *LIMITS],
         **_operating_point(measured, options),
         "figures": {side: evaluation.for_card(found) for side, found in measured.figures.items()},
-        "calibration": calibration.for_card(measured.calibration_report()),
+        "calibration": calibration_quality.for_card(measured.calibration_report()),
         "shift_suite": shift_report.for_card(measured.shift),
         "groups_left_out": groups.for_card(measured.groups, classes),
         "parity": {"largest_difference": exported.parity, "images": exported.parity_images},

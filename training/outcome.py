@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from batchscan.metrics.outcomes import likeliest, predicted_positive
 from batchscan.model.scorer import Scorer, open_scorer
 from training import evaluation, export
-from training.calibration import (
-    Calibration,
-    CalibrationReport,
-    fit_calibration,
-    report_calibration,
-)
+from training.calibration import Calibration, fit_calibration
+from training.calibration_quality import CalibrationReport, report_calibration
 from training.crossvalidation import WITHOUT, Finished, open_network, score
 from training.groups import GroupFigures, LeftOut, group_of, group_report
 from training.member import TEST

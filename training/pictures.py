@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from batchscan.metrics.measure import Metric
-from training.calibration import CalibrationQuality, CalibrationReport
+from training.calibration_quality import CalibrationQuality, CalibrationReport
 from training.evaluation import roc_curve
 from training.shift import STRENGTHS
 from training.shift_report import ShiftReport

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.archive.listing import display_path
+from batchscan.archive.display import display_path
 from batchscan.errors import DatasetError
 from training.dataset import LabelledImage
 from training.folds import NO_FOLD, assign_folds, require_classes_in_folds, require_patients

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchscan.archive.listing import ListingNotes, check_archive, display_path, list_images
+from batchscan.archive.display import display_path
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.root import check_archive
 from batchscan.errors import UsageError
 from batchscan.labels.lookup import label_of_folder, names_by_spelling
 

@@ -32,7 +32,9 @@ def _sample(_context: click.Context, _parameter: click.Parameter, value: str) ->
     show_default=True,
     help="Rows with a score that are tried again, and as many without.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="For the sample.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For the sample."
+)
 @click.option("--id-key", type=FOLDER, help="The key, where paths are hidden.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
 def verify(

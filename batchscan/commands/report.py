@@ -65,9 +65,12 @@ def report(
         raise UsageError(
             f"--prevalence {prevalence:g}: expected a share between 0 and 1, such as 0.05"
         )
+    from batchscan.archive.root import check_archive
     from batchscan.privacy.pseudonym import read_key
     from batchscan.report.making import make_report
 
+    if archive is not None and not no_images:
+        check_archive(archive)
     written = make_report(
         results,
         out,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from batchscan.compare.side_by_side import Side, rows_of, side_by_side
 from batchscan.errors import UsageError
 from batchscan.labels.lookup import LabelLookup, LabelTable
+from batchscan.report.input.columns import digest_numbers, ordinals
+from batchscan.results.file import no_result
+from batchscan.run.provenance import identity_of
 from batchscan.schema import SCORED, score_columns
 
 MOST_CHANGED = 20
@@ -43,14 +46,16 @@ class Counts:
     """How the rows of the two results go together.
 
     `statuses` counts the images of both by what they are in the first and in the second. Of these
-    images, `other_content` have another SHA-256; the rest with a score in both are the pairs. Of
-    the pairs, for `unknown_content` nobody knows whether they are the same images, and
-    `other_label` have two labels.
+    images, `other_content` have another SHA-256, and of those scored in both `no_number` have a
+    score that is no number; the rest with a score in both are the pairs. Of the pairs, for
+    `unknown_content` nobody knows whether they are the same images, and `other_label` have two
+    labels.
     """
 
     only_first: int = 0
     only_second: int = 0
     other_content: int = 0
+    no_number: int = 0
     unknown_content: int = 0
     other_label: int = 0
     statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -62,7 +67,8 @@ class Pairs:
 
     `scores` are float32 (n, C), with one column for two classes; None if the classes of the two
     results differ. `decisions` are int8 (n,), numbers of each result's own classes; `label` is int8
-    (n,), numbers of the first one's. -1 stands for none.
+    (n,), numbers of the first one's. -1 stands for none. `patient` is int32 (n,), a number for each
+    patient, of whom one at least has two images; None where nobody is known to.
     """
 
     first: Side
@@ -72,6 +78,7 @@ class Pairs:
     decisions: tuple[NDArray[np.int8], NDArray[np.int8]]
     label: NDArray[np.int8]
     most_changed: tuple[Change, ...]
+    patient: NDArray[np.int32] | None = None
     unmatched_labels: int = 0
     unmatched_examples: tuple[str, ...] = ()
 
@@ -119,6 +126,8 @@ class _Collector:
         self._scores: tuple[list[Any], list[Any]] = ([], [])
         self._decisions: tuple[list[Any], list[Any]] = ([], [])
         self._labels: list[Any] = []
+        self._patients: list[pa.Array] = []
+        self._keyed = 0 if identity_of(first.footer).id_key else 1
         self._most_changed: list[Change] = []
 
     def add(self, first: pa.Table, second: pa.Table) -> None:
@@ -144,10 +153,11 @@ class _Collector:
         same = pc.equal(first["sha256"], second["sha256"])
         self.counts.other_content += pc.sum(pc.invert(same)).as_py() or 0
         scored = pc.and_(*(pc.equal(table["status"], SCORED) for table in (first, second)))
-        usable = pc.and_(scored, pc.fill_null(same, True))
+        usable = alike = pc.and_(scored, pc.fill_null(same, True))
         for table in (first, second):
             for name in self._columns:
                 usable = pc.and_(usable, pc.fill_null(pc.is_finite(table[name]), False))
+        self.counts.no_number += (pc.sum(alike).as_py() or 0) - (pc.sum(usable).as_py() or 0)
         self.counts.unknown_content += pc.sum(pc.and_(usable, pc.is_null(same))).as_py() or 0
         self._keep(first.filter(usable), second.filter(usable))
 
@@ -160,6 +170,11 @@ class _Collector:
             self.counts.other_label += int(conflict.sum())
             label = np.where(conflict, np.int8(_UNKNOWN), np.maximum(label, other))
         self._labels.append(label)
+        keys = _flat((first, second)[self._keyed]["patient_id_hmac"])
+        try:
+            self._patients.append(digest_numbers(keys))
+        except ValueError as problem:
+            raise no_result(self._sides[self._keyed].result, str(problem)) from problem
         for table, side, scores, decisions in zip(
             (first, second), self._sides, self._scores, self._decisions, strict=True
         ):
@@ -197,9 +212,27 @@ class _Collector:
             decisions=(decisions[0], decisions[1]),
             label=np.concatenate(self._labels),
             most_changed=tuple(self._most_changed),
+            patient=self._numbered_patients(),
             unmatched_labels=unmatched,
             unmatched_examples=examples,
         )
+
+    def _numbered_patients(self) -> NDArray[np.int32] | None:
+        """Number the patients; an image whose patient is unknown is a patient of its own."""
+        keys = pa.concat_arrays([pa.array([], pa.uint64()), *self._patients])
+        known = ordinals(keys).dictionary_encode()
+        count = len(known.dictionary)
+        if count == len(known) - known.null_count:
+            return None
+        number = known.indices.fill_null(-1).to_numpy().astype(np.int32)
+        unknown = number < 0
+        number[unknown] = count + np.arange(int(unknown.sum()), dtype=np.int32)
+        return cast(NDArray[np.int32], number)
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    flat = column.combine_chunks()
+    return pa.concat_arrays(flat.chunks) if isinstance(flat, pa.ChunkedArray) else flat
 
 
 def _numbers(names: pa.ChunkedArray, classes: Sequence[str]) -> NDArray[np.int8]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from batchscan.archive.display import display_path, sort_key
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.selection import Selection
 from batchscan.container.kind import INSIDE
 from batchscan.container.reading import ITSELF, look_inside
 from batchscan.container.visit import Contents, Wanted
 from batchscan.rules import Rules
 from batchscan.storage.location import Location, Uri
-
-if TYPE_CHECKING:
-    from batchscan.archive.listing import ListingNotes, Selection
 
 _EXAMPLES = 5
 

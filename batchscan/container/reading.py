@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 
 from batchscan.archive.local_file import FileState, open_seekable, state_of
 from batchscan.container.kind import (
@@ -165,13 +164,25 @@ def in_reading_order(root: str, names: Iterator[str], rules: Rules) -> Iterator[
     compressed tar at a time are held.
     """
     whole = is_stream(_name_of(location(root))) and (is_uri(root) or os.path.isfile(root))
-    for stream, group in groupby(names, lambda name: root if whole else _stream_of(name)):
+    members: list[str] = []
+    current = None
+    for name in names:
+        stream = root if whole else _stream_of(name)
+        if members and stream != current:
+            yield from _in_stream_order(root, members, rules)
+            members = []
         if stream is None:
-            yield from group
+            yield name
         else:
-            members = list(group)
-            numbers = _stream_numbers(root, members, rules)
-            yield from sorted(members, key=lambda name: numbers.get(name, -1))
+            members.append(name)
+        current = stream
+    if members:
+        yield from _in_stream_order(root, members, rules)
+
+
+def _in_stream_order(root: str, members: list[str], rules: Rules) -> list[str]:
+    numbers = _stream_numbers(root, members, rules)
+    return sorted(members, key=lambda name: numbers.get(name, -1))
 
 
 def _stream_of(name: str) -> str | None:

@@ -106,7 +106,7 @@ def label_of_folder(path: str, classes: Sequence[str], root_name: str | None = N
     """Return the class whose name, in any case, is that of the nearest parent folder of `path`.
 
     A container counts as a folder: `NORMAL.zip!` is one for `NORMAL`. `root_name` is the archive's
-    own name (`batchscan.archive.listing.archive_name`), the outermost parent. None where no parent
+    own name (`batchscan.archive.root.archive_name`), the outermost parent. None where no parent
     fits.
     """
     parents = path.split("/")[:-1]

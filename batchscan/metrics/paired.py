@@ -24,7 +24,9 @@ class PairedAreas:
     """Two areas under the ROC curve on the same images; `difference` is second minus first.
 
     `interval` and `p_value` (two-sided) are None where the difference has no variance that could
-    be estimated: a class with one image, or scores that order all pairs alike.
+    be estimated: a class with one image, or scores that order all pairs alike. `gain` has for each
+    positive image how much more of the negatives are below it by the second scores, `loss` for each
+    negative how much more of the positives are.
     """
 
     first: float
@@ -34,6 +36,8 @@ class PairedAreas:
     p_value: float | None
     positives: int
     negatives: int
+    gain: NDArray[np.float64]
+    loss: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,15 @@ def paired_areas(
     gaps = [side[1] - side[0] for side in (of_positives, of_negatives)]
     difference = float(gaps[0].mean()) / (2 * negatives)
     interval = p_value = None
+    shares = gaps[0] / (2 * negatives), gaps[1] / (2 * positives)
     if min(positives, negatives) > 1 and any(np.ptp(gap) for gap in gaps):
-        shares = gaps[0] / (2 * negatives), gaps[1] / (2 * positives)
         error = math.sqrt(sum(float(share.var(ddof=1)) / share.size for share in shares))
         half = NormalDist().inv_cdf((1 + confidence) / 2) * error
         interval = (max(difference - half, -1.0), min(difference + half, 1.0))
         p_value = math.erfc(abs(difference) / error / math.sqrt(2))
-    return PairedAreas(areas[0], areas[1], difference, interval, p_value, positives, negatives)
+    return PairedAreas(
+        areas[0], areas[1], difference, interval, p_value, positives, negatives, *shares
+    )
 
 
 def _twice_below(

@@ -15,7 +15,6 @@ What a network must take and give, for grey images of S x S pixels:
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,14 +26,13 @@ from numpy.typing import NDArray
 
 from batchscan.errors import BundleError, UsageError, WorkerError
 from batchscan.model.card import CARD, MODEL_FILES
+from batchscan.model.session import open_session
 
 BATCH = 32
 
 RUNTIMES = ("onnx", "tensorflow")
 
 _SCORE, _FEATURES = "score", "features"
-
-_GPU_PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "ROCMExecutionProvider")
 
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 ForwardBoth = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -111,9 +109,10 @@ def open_scorer(
 ) -> Scorer:
     """Load the bytes of a `model.onnx` (runtime `onnx`) or a `model.keras` (`tensorflow`).
 
-    `device` is `cpu` or `gpu`. Raises `BundleError` if the bytes are no such model, or if it does
-    not give a score for each of `class_count` classes; `WorkerError` if the GPU was asked for and
-    cannot be used: a run that was placed on GPUs must not crawl along on CPUs unnoticed.
+    `device` is `cpu` or `gpu`, for ONNX also `tensorrt` (see `open_session`). Raises `BundleError`
+    if the bytes are no such model, or if it does not give a score for each of `class_count`
+    classes; `WorkerError` if the GPU was asked for and cannot be used: a run that was placed on
+    GPUs must not crawl along on CPUs unnoticed.
     """
     if runtime == "onnx":
         forward, both, provider = _open_onnx(model, threads, device)
@@ -161,25 +160,7 @@ def _check_output(forward: Forward, file: str, input_size: int, class_count: int
 
 
 def _open_onnx(model: bytes, threads: int, device: str) -> tuple[Forward, ForwardBoth | None, str]:
-    # From 1.29 on, ONNX Runtime reports to its maker as soon as it is imported, unless it is told
-    # not to before.
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(3)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads would take the cores that other workers decode on.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers = _onnx_providers(onnxruntime.get_available_providers(), device)
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=providers)
-    except Exception as error:
-        raise BundleError(f"model.onnx cannot be loaded by ONNX Runtime: {error}") from error
-    provider = session.get_providers()[0]
-    if device == "gpu" and provider not in _GPU_PROVIDERS:
-        raise WorkerError(_gpu_message("ONNX Runtime could not start its GPU provider"))
+    session = open_session(model, threads=threads, device=device)
     name, outputs = session.get_inputs()[0].name, [node.name for node in session.get_outputs()]
     if _SCORE not in outputs:
         raise BundleError(
@@ -195,26 +176,7 @@ def _open_onnx(model: bytes, threads: int, device: str) -> tuple[Forward, Forwar
         scores, features = session.run([_SCORE, _FEATURES], {name: batch})
         return scores, features
 
-    return forward, both if _FEATURES in outputs else None, provider
-
-
-def _onnx_providers(available: list[str], device: str) -> list[str]:
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    usable = [
-        name for name in ("CUDAExecutionProvider", "ROCMExecutionProvider") if name in available
-    ]
-    if not usable:
-        raise WorkerError(_gpu_message("the installed ONNX Runtime has no GPU provider"))
-    return [*usable, "CPUExecutionProvider"]
-
-
-def _gpu_message(found: str) -> str:
-    return (
-        f"a worker was placed on a GPU, but {found}; install the GPU variant on that machine "
-        "(pip uninstall onnxruntime, then pip install onnxruntime-gpu with a matching CUDA), "
-        "or use --runtime tensorflow"
-    )
+    return forward, both if _FEATURES in outputs else None, session.get_providers()[0]
 
 
 def _open_keras(model: bytes, threads: int, device: str) -> tuple[Forward, ForwardBoth | None, str]:

@@ -14,7 +14,10 @@ from os import fsdecode, fsencode
 from pathlib import Path
 
 from batchscan.archive.display import display_path
-from batchscan.archive.listing import FileState, ListingNotes, file_state, list_images
+from batchscan.archive.listing import list_images
+from batchscan.archive.local_file import FileState
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.reading import file_state
 from batchscan.container.kind import INSIDE
 from batchscan.container.reading import in_reading_order
 from batchscan.privacy.pseudonym import path_column, read_key, shown_path

@@ -51,13 +51,14 @@ def _sections(
     from batchscan.report.figures.discrimination import discrimination_section
     from batchscan.report.figures.subgroups import subgroups_section
     from batchscan.report.flow import flow_section
-    from batchscan.report.provenance import provenance_section
+    from batchscan.report.population import population_section
     from batchscan.report.scores.drift import drift_section
     from batchscan.report.scores.score_distribution import scores_section
     from batchscan.report.trust.trust import trust_section
 
     reference = None if bundle is None else load_reference(bundle)
     yield "flow", partial(flow_section, rows)
+    yield "population", partial(population_section, rows)
     yield "discrimination", partial(discrimination_section, rows, prevalence)
     yield "calibration", partial(calibration_section, rows)
     yield "subgroups", partial(subgroups_section, rows)
@@ -65,7 +66,7 @@ def _sections(
     yield "drift", partial(drift_section, rows, reference)
     yield "trust", partial(trust_section, rows, reference)
     yield "pictures", partial(_pictures, rows, bundle, archive, id_key)
-    yield "provenance", partial(provenance_section, rows)
+    yield "provenance", partial(_provenance, rows)
 
 
 def _pictures(
@@ -84,6 +85,16 @@ def _pictures(
     from batchscan.report.sheets.pictures import pictures_section
 
     return pictures_section(rows, archive, bundle, key=id_key)
+
+
+def _provenance(rows: Rows) -> Section:
+    """Return where the result comes from, and whether it is still what the scan wrote."""
+    from batchscan.report.provenance import provenance_section
+    from batchscan.verify.sample import survey
+    from batchscan.verify.seals import seals_of
+
+    found = survey(rows.result, rows.classes)
+    return provenance_section(rows, seals_of(rows.footer, found))
 
 
 def _made(name: str, make: Callable[[], Section]) -> Section:

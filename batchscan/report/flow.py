@@ -19,8 +19,8 @@ from batchscan.report.document import (
     Text,
     Value,
 )
-from batchscan.report.figures.tallies import Mask, count_texts, has_label, has_score, is_text
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import Mask, count_texts, has_label, has_score, is_text
 from batchscan.schema import FAILED, SCORED, SKIPPED
 from batchscan.terminal.text import one_line
 
@@ -166,12 +166,14 @@ _NO_LABELS = (
     "--labels takes a file of labels."
 )
 _NO_NUMBERS = (
-    "Called scored, but with a score that is no number: {:,} images. They are taken as not scored."
+    "Number of images called scored, but with a score that is no number: {:,}. They are taken as "
+    "not scored."
 )
 _LABELLED_NOT_SCORED = (
-    "{:,} labelled images have no score and are in none of the figures. Where the reason has to "
-    "do with the disease, the figures are biased by it."
+    "Number of labelled images without a score, which are in none of the figures: {:,}. Where the "
+    "reason has to do with the disease, the figures are biased by it."
 )
 _UNMATCHED = (
-    "{:,} paths of the label file have no image in the result and count nowhere, such as: {}"
+    "Number of the label file's paths that have no image in the result, and count nowhere: {:,}, "
+    "such as {}"
 )

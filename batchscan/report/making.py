@@ -9,7 +9,12 @@ from batchscan.errors import UsageError
 from batchscan.model.bundle import Bundle, load_bundle
 from batchscan.report.build import build_document
 from batchscan.report.input.rows import Rows
-from batchscan.report.page.report_files import Written, check_report_place, write_report
+from batchscan.report.page.report_files import (
+    Written,
+    check_report_place,
+    numbers_place,
+    write_report,
+)
 from batchscan.storage.location import Location
 
 
@@ -32,9 +37,12 @@ def make_report(
     1. Raises an error of `batchscan.errors`, and then writes nothing of the report.
     """
     from batchscan.report.input.reading import read_rows
+    from batchscan.report.sheets.worklist import check_worklist_place, write_worklist
 
-    others = [each for each in (results, labels, worklist) if each is not None]
-    check_report_place(out, "--out", *others)
+    inputs = [results] if labels is None else [results, labels]
+    check_report_place(out, "--out", *inputs)
+    if worklist is not None:
+        check_worklist_place(worklist, *inputs, out, numbers_place(out))
     rows = read_rows(results, labels=labels, by=by)
     document = build_document(
         rows,
@@ -44,8 +52,6 @@ def make_report(
         id_key=id_key,
     )
     if worklist is not None:
-        from batchscan.report.sheets.worklist import write_worklist
-
         write_worklist(rows, worklist)
     return write_report(document, out)
 
@@ -53,13 +59,19 @@ def make_report(
 def bundle_of(rows: Rows, model: Path | None) -> Bundle | None:
     """Return the bundle that made a result's scores; None where it is not at hand.
 
-    Raises `UsageError` where `model` is another one, and `BundleError` as `load_bundle` does.
+    Raises `UsageError` where `model` is another one, or knows other classes than the result's
+    record says it does, and `BundleError` as `load_bundle` does.
     """
     bundle = load_bundle(model)
     record = rows.footer.get("model")
     expected = str(record.get("digest")) if isinstance(record, dict) else ""
     if bundle.digest == expected:
-        return bundle
+        if bundle.classes == rows.classes:
+            return bundle
+        raise UsageError(
+            f"{rows.result}: expected the classes of its model ({', '.join(bundle.classes)}), "
+            f"found {', '.join(rows.classes)} in its record, which was changed; scan anew"
+        )
     if model is None:
         return None
     raise UsageError(

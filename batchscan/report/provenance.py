@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from batchscan.report.document import Column, Section, Table, Text
 from batchscan.report.input.rows import Rows
+from batchscan.storage.place import sha256_of
+from batchscan.verify.seals import Seal
 
 NOT_RECORDED = "not recorded"
 
@@ -49,8 +51,11 @@ _DIGESTS = (
 )
 
 
-def provenance_section(rows: Rows) -> Section:
-    """Return tables of the record in the result's footer; what it lacks is said."""
+def provenance_section(rows: Rows, seals: Sequence[Seal] = ()) -> Section:
+    """Return tables of the record in the result's footer; what it lacks is said.
+
+    `seals` are its digests, as they are recorded and as they are now.
+    """
     footer = rows.footer
     missing = missing_from(footer)
     warning = Text(
@@ -64,6 +69,7 @@ def provenance_section(rows: Rows) -> Section:
         "Provenance",
         (
             *([warning] if missing else []),
+            *_intact(seals),
             Text("verify", _verify(rows), "note"),
             _facts("program", "Program", _PROGRAM, footer),
             _facts("model", "Model", _MODEL, _part(footer, "model")),
@@ -77,8 +83,40 @@ def provenance_section(rows: Rows) -> Section:
                 _DIGESTS,
                 _part(footer, "digests"),
             ),
+            *_label_file(rows),
         ),
     )
+
+
+def _intact(seals: Sequence[Seal]) -> list[Text]:
+    """Say whether rows and record are those that the scan wrote."""
+    broken = [seal.name for seal in seals if seal.broken]
+    if broken:
+        text = (
+            f"The digest of {' and that of '.join(broken)} is not the one that the scan recorded: "
+            "the result was changed afterwards, and its figures can be wrong."
+        )
+        return [Text("changed", text, "warning")]
+    known = [seal.name for seal in seals if seal.recorded is not None]
+    if not known:
+        return []
+    text = (
+        f"Computed anew for this report, the digests of {', '.join(known)} are those that the scan "
+        "recorded: the result is as it was written."
+    )
+    return [Text("intact", text, "good")]
+
+
+def _label_file(rows: Rows) -> list[Table]:
+    """Say which label file, exactly, the figures of this report rest on."""
+    if rows.labels is None:
+        return []
+    hidden = _part(rows.footer, "options").get("hide_paths") is True
+    lines = [
+        ("Name", "not shown, as paths are hidden" if hidden else rows.labels.name),
+        ("SHA-256", sha256_of(rows.labels)),
+    ]
+    return [_table("label_file", "Label file of this report", lines)]
 
 
 def missing_from(footer: Mapping[str, Any]) -> list[str]:

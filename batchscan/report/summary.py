@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from batchscan.metrics.outcomes import likeliest, predicted_positive
 from batchscan.model.bundle import Bundle
 from batchscan.report.document import Block, Column, Estimate, Kind, Section, Table, Text, Value
-from batchscan.report.figures.tallies import Mask, has_label, has_score, score_of
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import Mask, has_label, has_score, score_of
 from batchscan.schema import SCORED, score_columns
 
 _FIGURES: dict[str, tuple[str, Kind]] = {

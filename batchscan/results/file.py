@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from batchscan.errors import UsageError
 from batchscan.storage.location import Location
-from batchscan.storage.place import opened
+from batchscan.storage.place import opened, readable
 
 
 @contextmanager
@@ -29,6 +29,14 @@ def opened_result(result: Location) -> Iterator[Any]:
     except pa.ArrowException as problem:
         reason = str(problem).splitlines()[0][:200]
         raise no_result(result, f"something else ({reason})") from problem
+
+
+def is_result(path: Location) -> bool:
+    """Say whether a file that is there is a result, as far as its footer tells."""
+    try:
+        return b"batchscan" in (pq.read_metadata(readable(path)).metadata or {})
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def no_result(path: Location, found: str) -> UsageError:

@@ -66,9 +66,9 @@ class Desk:
 
     def __enter__(self) -> Desk:
         if self._file is not None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
             with contextlib.suppress(OSError):  # Without notes, a death costs more: no more.
-                self._note = os.open(self._file, flags, 0o644)
+                self._note = os.open(self._file, flags, 0o600)
         return self
 
     def __exit__(

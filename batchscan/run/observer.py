@@ -19,7 +19,7 @@ class WorkerFacts:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of a shard.
+    """What became of a shard; `bytes` are those of its images that could be read whole.
 
     `seconds` are those that its worker has spent since the one before, by stage; with `--profile`.
     """
@@ -27,6 +27,7 @@ class ShardReport:
     images: int
     failed: int
     skipped: int = 0
+    bytes: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -35,6 +36,9 @@ class Observer(Protocol):
 
     def worker_ready(self, facts: WorkerFacts) -> None:
         """A worker has loaded the model."""
+
+    def worker_lost(self) -> None:
+        """A worker died; another is started where there is room."""
 
     def shard_done(self, report: ShardReport) -> None:
         """A shard's part is committed."""
@@ -57,6 +61,9 @@ class Progress(Observer):
 
     def worker_ready(self, facts: WorkerFacts) -> None:
         """A worker has loaded the model."""
+
+    def worker_lost(self) -> None:
+        """A worker died; another is started where there is room."""
 
     def shard_done(self, report: ShardReport) -> None:
         """A shard's part is committed."""

@@ -16,13 +16,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchscan.archive.listing import (
-    FileState,
-    ListingNotes,
-    Selection,
-    archive_name,
-    list_images,
-)
+from batchscan.archive.listing import list_images
+from batchscan.archive.local_file import FileState
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.root import archive_name
+from batchscan.archive.selection import Selection
 from batchscan.config import ScanConfig
 from batchscan.container.reading import close_containers
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError

@@ -15,14 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscan.archive.listing import FileState, ListingNotes, file_state
+from batchscan.archive.local_file import FileState
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.reading import file_state
 from batchscan.container.reading import in_reading_order
 from batchscan.privacy.pseudonym import path_column
 from batchscan.rules import DEFAULT_RULES, Rules
 from batchscan.run.shard import Shard
 from batchscan.schema import SCORED, SKIPS, TRANSIENT
 
+_HELD_BACK = 4  # Shards for each worker.
 _SMALLEST_PIECE = 16
+_WORKERS_AN_IMAGE = 4  # With many workers, pieces are larger: one driver gives them all out.
 _FIRST_SHARDS = 8
 _FIRST_SIZE = 32
 _EARLIER_VERSION = "earlier_version"
@@ -76,6 +80,8 @@ class FinishedRows:
 
     def is_unchanged(self, root: str, name: str) -> bool:
         """Say whether an image is finished as it is now, and if so let its row stay."""
+        if self._table is None:
+            return False
         path = path_column(name, self._rules)
         while self._table is not None and self._paths[self._row] < path:
             self._leave_behind()
@@ -188,20 +194,34 @@ def plan_shards(
         yield Shard(f"s{number:08d}", tuple(waiting))
 
 
-def taper(shards: Iterator[Shard], ahead: Callable[[], int]) -> Iterator[Shard]:
-    """Pass shards on, and cut the last ones small, so that all workers finish together.
+def taper(shards: Iterator[Shard], workers: Callable[[], int]) -> Iterator[Shard]:
+    """Pass shards on, and cut the last ones ever smaller, so that all workers finish together.
 
-    Stays `ahead()` shards behind the planning: when that ends, so many are left to be cut.
+    Stays behind the planning by some shards for each worker, at most by as many as were passed on:
+    nobody waits for them at the start. When planning ends, each piece is a quarter of a worker's
+    share of what is left (guided self-scheduling, Polychronopoulos and Kuck 1987).
     """
     waiting: deque[Shard] = deque()
+    passed = 0
     for shard in shards:
         waiting.append(shard)
-        while len(waiting) > ahead():
+        while len(waiting) > min(_HELD_BACK * workers(), passed):
             yield waiting.popleft()
+            passed += 1
+    left = sum(len(shard.images) for shard in waiting)
     for shard in waiting:
-        for half in _halves(shard):
-            yield from _halves(half)
+        smallest = max(_SMALLEST_PIECE, workers() // _WORKERS_AN_IMAGE)
+        yield from _pieces(shard, max(smallest, left // (4 * max(1, workers()))))
+        left -= len(shard.images)
 
 
-def _halves(shard: Shard) -> tuple[Shard, ...]:
-    return shard.halves() if len(shard.images) >= 2 * _SMALLEST_PIECE else (shard,)
+def _pieces(shard: Shard, size: int) -> Iterator[Shard]:
+    """Cut a shard into equal pieces of `size` images or fewer; a small one stays whole."""
+    images = shard.images
+    count = -(-len(images) // size)
+    if count == 1 or len(images) < 2 * _SMALLEST_PIECE:
+        yield shard
+        return
+    for number in range(count):
+        start, end = number * len(images) // count, (number + 1) * len(images) // count
+        yield Shard(f"{shard.name}p{number:03d}", images[start:end])

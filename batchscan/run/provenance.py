@@ -69,7 +69,10 @@ def host_facts() -> dict[str, Any]:
 
 def identity_of(footer: Mapping[str, Any]) -> Identity:
     """Return whose scores a result holds."""
-    model, options = footer.get("model", {}), footer.get("options", {})
+    model, options = (
+        found if isinstance(found, Mapping) else {}
+        for found in (footer.get("model"), footer.get("options"))
+    )
     return Identity(
         str(footer.get("archive")),
         str(model.get("digest")),

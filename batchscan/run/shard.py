@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batchscan.archive.listing import FileState, file_state, read_image
+from batchscan.archive.local_file import FileState
+from batchscan.archive.reading import file_state, read_image
 from batchscan.errors import ImageFailure, NotScored
 from batchscan.image.decode import DecodedImage, decode
 from batchscan.image.perceptual_hash import hashes_as_text, perceptual_hashes

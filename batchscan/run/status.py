@@ -140,6 +140,10 @@ def _read(file: Location) -> dict[str, Any] | None:
             found = json.loads(stream.read())
     except (FileNotFoundError, ValueError):
         return None
+    except PermissionError as error:
+        raise UsageError(
+            f"{file}: this account may not read it; ask as the account that runs the scan"
+        ) from error
     return found if isinstance(found, dict) else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchscan.archive.listing import ListingNotes
+from batchscan.archive.notes import ListingNotes
 from batchscan.metrics.measure import MetricsReport
 from batchscan.results.result import Counts
 from batchscan.run.stopwatch import Profile

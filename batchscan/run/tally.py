@@ -29,6 +29,10 @@ class Tally:
         self.providers.add(facts.provider)
         self.progress.worker_ready(facts)
 
+    def worker_lost(self) -> None:
+        """A worker died."""
+        self.progress.worker_lost()
+
     def shard_done(self, report: ShardReport) -> None:
         """A shard's part is committed."""
         if self.first_part is None:

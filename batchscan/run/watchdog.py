@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import io
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Watchdog:
     def __enter__(self) -> Watchdog:
         if self._note is not None:
             with contextlib.suppress(OSError):
-                self._stream = io.FileIO(self._note, "a")
+                self._stream = io.FileIO(self._note, "a", opener=_open_note)
         self._wind()
         self._thread.start()
         return self
@@ -90,3 +91,8 @@ class Watchdog:
             faulthandler.dump_traceback_later(
                 self._seconds + self._tick, file=self._stream, exit=True
             )
+
+
+def _open_note(path: str, flags: int) -> int:
+    """Open a note as `Desk` does: it may lie in a folder where others can plant links."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

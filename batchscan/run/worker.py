@@ -213,12 +213,17 @@ def _is_empty(folder: str) -> bool:
         return True
 
 
+def has_gpu() -> bool:
+    """Say whether this machine shows a GPU device, usable or not."""
+    return any(Path(name).exists() for name in _GPU_FILES)
+
+
 def _device_in_fact(device: str) -> tuple[str, str | None]:
     """Fall back to the CPU, with a warning, where Ray counts a GPU that does not exist at all.
 
     Where one exists, `open_scorer` insists on it.
     """
-    if device == "cpu" or any(Path(name).exists() for name in _GPU_FILES):
+    if device == "cpu" or has_gpu():
         return device, None
     return "cpu", (
         f"Ray gave a worker on {socket.gethostname()} a GPU, but that machine shows none; it "
@@ -259,12 +264,13 @@ def committed(job: Job, shard: Shard) -> ShardReport | None:
     file = location(job.parts) / part_name(job.generation, shard.name)
     if not is_there(file):
         return None
-    return _report(pq.read_table(readable(file), columns=["failure", "skip"]))
+    return _report(pq.read_table(readable(file), columns=["failure", "skip", "bytes", "sha256"]))
 
 
 def _report(part: pa.Table, seconds: Mapping[str, float] | None = None) -> ShardReport:
     failed, skipped = (part.num_rows - part[name].null_count for name in ("failure", "skip"))
-    return ShardReport(part.num_rows, failed, skipped, seconds or {})
+    read = pc.sum(part["bytes"].filter(part["sha256"].is_valid())).as_py()
+    return ShardReport(part.num_rows, failed, skipped, read or 0, seconds or {})
 
 
 def commit_part(job: Job, shard: Shard, table: pa.Table) -> None:

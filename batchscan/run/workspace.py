@@ -101,6 +101,8 @@ class Workspace:
     """The working folder, held exclusively from `__enter__` to `__exit__`.
 
     The lock is the operating system's (`flock`): it ends with the process, however that dies.
+    Nobody but the account that runs may look into the folder: it holds results of patients. The
+    result itself gets the permissions that the process's umask says.
     """
 
     def __init__(self, out: Path) -> None:
@@ -176,7 +178,7 @@ class Workspace:
     def _open_lock(self) -> int:
         while True:
             try:
-                self.folder.mkdir(exist_ok=True)
+                self.folder.mkdir(mode=0o700, exist_ok=True)
                 with contextlib.suppress(FileNotFoundError):  # Removed between the two calls.
                     return os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
             except OSError as error:
@@ -214,6 +216,11 @@ class Workspace:
             entries = list(self.folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return
+        except PermissionError as error:
+            raise UsageError(
+                f"{self.folder}: expected a working folder of this account, found one that it may "
+                "not read; run as the account that began, or choose another --out"
+            ) from error
         for entry in entries:
             if not _OURS.fullmatch(entry.name) or entry.is_dir():
                 raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchscan.storage.location import Location, Uri
+from batchscan.errors import UsageError
+from batchscan.storage.location import Location, Uri, shown
 from batchscan.storage.objects import (
     delete_objects,
     is_folder,
@@ -62,6 +64,31 @@ def readable_whole(file: Location) -> Path | pa.NativeFile:
 def opened(file: Location) -> AbstractContextManager[Any]:
     """Open a file or an object for reading bytes; raises `OSError`."""
     return open_object(file) if isinstance(file, Uri) else file.open("rb")
+
+
+def sha256_of(file: Location) -> str:
+    """Return the SHA-256 of a file's content, as 64 hexadecimal digits; raises `OSError`."""
+    digest = hashlib.sha256()
+    with opened(file) as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def check_new_file(file: Location, asked: str, *taken: Location) -> None:
+    """Raise `UsageError` where a file cannot be made, or is one of `taken`, which must stay.
+
+    `asked` is what the user gave it with, such as `--out report.html`. A path is compared as what
+    it leads to, links and relative paths included.
+    """
+    for each in taken:
+        if shown(each) == shown(file):
+            raise UsageError(f"{asked}: this would overwrite {each}; choose another name")
+    if isinstance(file, Path):
+        if file.is_dir():
+            raise UsageError(f"{asked}: expected a file's name, found a folder")
+        if not file.absolute().parent.is_dir():
+            raise UsageError(f"{asked}: its folder does not exist; create it first")
 
 
 def remedy(place: Location) -> str:

@@ -154,6 +154,11 @@ class SharedProgress(Progress):
         for one in self._each:
             one.worker_ready(facts)
 
+    def worker_lost(self) -> None:
+        """Pass on."""
+        for one in self._each:
+            one.worker_lost()
+
     def shard_done(self, report: ShardReport) -> None:
         """Pass on."""
         for one in self._each:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchscan.archive.listing import ListingNotes
+from batchscan.archive.notes import ListingNotes
 from batchscan.metrics.table import render_metrics
 from batchscan.run.summary import ScanSummary
 from batchscan.terminal.text import one_line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from batchscan.errors import UsageError
+from batchscan.results.columns import check_columns
 from batchscan.run.digest import RowsDigest
 from batchscan.schema import SCORED, TRANSIENT, score_columns
 from batchscan.storage.location import Location
@@ -62,11 +63,12 @@ def _drawn(
     return rng.choice(numbers, size, replace=False)
 
 
-def survey(result: Location) -> Survey:
-    """Read a whole result; raises `UsageError` where it cannot be read."""
+def survey(result: Location, classes: Sequence[str]) -> Survey:
+    """Read a whole result; raises `UsageError` where it cannot be read, or is no result."""
     kinds = [np.empty(0, np.uint8)]
     try:
         with opened(result) as stream, pq.ParquetFile(stream) as file:
+            check_columns(result, file.schema_arrow, classes)
             digest = RowsDigest(file.schema_arrow.names)
             for batch in file.iter_batches(_BATCH_ROWS):
                 table = pa.Table.from_batches([batch])

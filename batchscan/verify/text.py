@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from batchscan.terminal.text import entries, one_line, paragraph
+from batchscan.verify.seals import Seal
 from batchscan.verify.trial import TOLERANCE
-from batchscan.verify.verification import Seal, Verification
+from batchscan.verify.verification import Verification
 
 _WORDS = {
     "content": "DISAGREE: other content, under the recorded size and time",
@@ -40,7 +41,8 @@ def verdict(found: Verification) -> str:
         broken.append(f"{found.disagreements:,} of {found.compared:,} rows that were compared")
     if not broken:
         return "not confirmed: no row could be compared; check --archive"
-    return f"not confirmed: {' and '.join(broken)} differ from what was recorded"
+    differ = "differs" if len(broken) == 1 and not found.disagreements else "differ"
+    return f"not confirmed: {' and '.join(broken)} {differ} from what was recorded"
 
 
 def _facts(found: Verification) -> list[tuple[str, str]]:

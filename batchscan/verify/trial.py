@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 
@@ -85,7 +85,7 @@ def try_rows(
     findings = Findings()
     with ThreadPoolExecutor(threads) as pool:
         for table in tables:
-            names = {row["path"]: name_of_path(row["path"]) for row in table.to_pylist()}
+            names = {path: name_of_path(path) for path in table["path"].to_pylist()}
             there = [name for name in names.values() if name is not None]
             shard = Shard("", tuple(in_reading_order(str(archive), iter(there), rules)))
             made = score_shard(
@@ -117,12 +117,19 @@ def _compare(
     findings: Findings,
 ) -> None:
     """Compare recorded rows with those that were made now, which have their real paths."""
-    made_now = {row["path"]: row for row in made.to_pylist()}
+    made_now = {row["path"]: row for row in _rows(made)}
     columns = score_columns(classes)
-    for then in table.to_pylist():
+    for then in _rows(table):
         name = names[then["path"]]
         now = None if name is None else made_now[display_path(name)]
         findings.add(then["path"], _GONE if now is None else _judge(then, now, columns))
+
+
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Return rows with times as microseconds: a file's may be of a year that Python lacks."""
+    place = table.schema.get_field_index("modified")
+    modified = table["modified"].cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
+    return cast(list[dict[str, Any]], table.set_column(place, "modified", modified).to_pylist())
 
 
 def _judge(then: Row, now: Row, columns: tuple[str, ...]) -> Judgement:

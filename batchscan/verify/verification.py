@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.archive.display import display_path, name_of
-from batchscan.archive.listing import ListingNotes, check_archive, list_images
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.root import check_archive
 from batchscan.container.reading import close_containers
 from batchscan.errors import UsageError
 from batchscan.image.decode import PREPROCESSING
@@ -18,26 +20,12 @@ from batchscan.model.bundle import Bundle
 from batchscan.privacy.pseudonym import key_check, path_hmac
 from batchscan.results.result import read_footer
 from batchscan.rules import DEFAULT_RULES, Rules
-from batchscan.run.digest import METHOD, record_digest
 from batchscan.run.observer import Progress
 from batchscan.run.provenance import identity_of
 from batchscan.storage.location import Location, real_location
 from batchscan.verify.sample import Survey, read_rows, survey
+from batchscan.verify.seals import Seal, seals_of
 from batchscan.verify.trial import AT_A_TIME, DISAGREEMENTS, Findings, NameOf, try_rows
-
-
-@dataclass(frozen=True)
-class Seal:
-    """A digest as the record has it (None: it has none), and as it was computed now."""
-
-    name: str
-    recorded: str | None
-    found: str
-
-    @property
-    def broken(self) -> bool:
-        """Whether the two differ."""
-        return self.recorded is not None and self.recorded != self.found
 
 
 @dataclass(frozen=True)
@@ -90,7 +78,7 @@ def verify_result(
     _check_model(result, footer, bundle)
     _check_key(result, footer, id_key)
     check_archive(archive)
-    found = survey(result)
+    found = survey(result, bundle.classes)
     numbers = found.draw(sample, seed)
     archive = real_location(archive)
     name_of_path = _names(result, footer, numbers, bundle, archive, id_key)
@@ -102,7 +90,7 @@ def verify_result(
     finally:
         progress.close()
         close_containers()
-    seals = _seals(footer, found)
+    seals = seals_of(footer, found)
     return Verification(result, archive, bundle.name, seals, found, len(numbers), findings)
 
 
@@ -114,6 +102,11 @@ def _check_model(result: Location, footer: Mapping[str, Any], bundle: Bundle) ->
             f"{result}: expected the model {recorded.get('name')} "
             f"({str(recorded.get('digest'))[:16]}...), which made its scores, found {bundle.name} "
             f"({bundle.digest[:16]}...); name the folder of that model with --model"
+        )
+    if tuple(recorded.get("classes") or ()) != bundle.classes:
+        raise UsageError(
+            f"{result}: expected the classes of its model ({', '.join(bundle.classes)}), found "
+            "others in its record, which was changed; scan anew"
         )
     if footer.get("preprocessing") != PREPROCESSING:
         raise UsageError(
@@ -168,15 +161,3 @@ def _rules(footer: Mapping[str, Any]) -> Rules:
     options = options if isinstance(options, Mapping) else {}
     limits = {name: options.get(name, value) for name, value in DEFAULT_RULES.limits().items()}
     return Rules(**limits)
-
-
-def _seals(footer: Mapping[str, Any], found: Survey) -> tuple[Seal, ...]:
-    digests = footer.get("digests")
-    if not isinstance(digests, Mapping) or digests.get("method") != METHOD:
-        return (Seal("listing", None, found.listing), Seal("rows", None, found.rows))
-    computed = {
-        "listing": found.listing,
-        "rows": found.rows,
-        "record": record_digest(footer),
-    }
-    return tuple(Seal(name, digests.get(name), value) for name, value in computed.items())

@@ -119,8 +119,10 @@ def _images_section(pairs: Pairs) -> Section:
         ("only in A", counts.only_first),
         ("only in B", counts.only_second),
         ("in both, with other content", counts.other_content),
-        ("compared: the same content, with a score in both", pairs.n),
     ]
+    if counts.no_number:
+        rows += [("scored in both, but with a score that is no number", counts.no_number)]
+    rows += [("compared: the same content, with a score in both", pairs.n)]
     blocks: list[Block] = [
         Table(
             "matched",
@@ -199,6 +201,9 @@ def _histogram(name: str, gap: NDArray[np.float64]) -> BarChart:
 
 def _changes_section(pairs: Pairs) -> Section:
     title = "Images whose scores differ most"
+    if pairs.scores is None:
+        text = "Scores of other classes cannot be compared."
+        return Section("changes", title, (Text("not_comparable", text),))
     if not pairs.most_changed:
         text = "No image has another score."
         return Section("changes", title, (Text("no_changes", text),))

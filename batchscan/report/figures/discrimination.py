@@ -38,6 +38,7 @@ from batchscan.report.figures.threshold_tables import (
     one_class_table,
     rates_table,
 )
+from batchscan.report.figures.worst_case import worst_case_table
 from batchscan.report.input.rows import Rows
 from batchscan.report.input.selection import class_outcomes_of, outcomes_of, patients_of
 
@@ -66,12 +67,14 @@ def _of_two(rows: Rows, prevalence: float | None) -> tuple[Block, ...]:
     confusion = confusion_table(rates, rows.classes)
     clustered = patient is not None
     if gap := one_class_only(rows, outcomes):
-        return (gap, *notes, confusion, one_class_table(rates, clustered))
+        worst = worst_case_table(rows, rates)
+        return (gap, *notes, confusion, one_class_table(rates, clustered), *worst)
     return (
         *notes,
         *_curve_blocks(rows, outcomes, rates, prevalence, patient),
         confusion,
         rates_table(rates, prevalence, clustered),
+        *worst_case_table(rows, rates),
         agreement_table(rates, cells),
     )
 

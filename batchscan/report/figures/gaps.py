@@ -6,14 +6,14 @@ from batchscan.metrics.outcomes import ClassOutcomes, Outcomes
 from batchscan.report.document import Text
 from batchscan.report.figures.clusters import Patients, count_of
 from batchscan.report.input.rows import Rows
-from batchscan.report.input.selection import labelled
+from batchscan.report.input.tallies import has_label
 
 
 def nothing_to_measure(rows: Rows, outcomes: Outcomes | ClassOutcomes) -> Text | None:
     """Say why no figure at all can be computed; None where images have labels and scores."""
     if len(outcomes.score):
         return None
-    if count := int(labelled(rows).sum()):
+    if count := int(has_label(rows).sum()):
         text = f"None of the {count:,} labelled images has a score: no figure can be computed."
     else:
         text = (

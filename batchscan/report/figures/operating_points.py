@@ -61,7 +61,7 @@ def operating_table(points: list[OperatingPoint], prevalence: float | None) -> T
         tuple(_row(point, prevalence) for point in points),
         "These thresholds were chosen on these very images: on others the sensitivity may "
         "well be lower. Intervals are Wilson's, as if the threshold had been known before. "
-        "Thresholds are rounded here; report.json has them in full.",
+        "Thresholds are rounded here; the JSON file has them in full.",
     )
 
 

@@ -165,7 +165,10 @@ def _extremes(title: str, rows: Sequence[ForestRow]) -> str:
     """Say which groups have the lowest and the highest estimate."""
     known = [row for row in rows if not row.muted and row.estimate.value is not None]
     if not known:
-        return "All groups are too small to say anything."
+        return "No group has enough images, of each class that this figure needs, to say anything."
+    if len(known) == 1:
+        (only,) = known
+        return f"Only {only.group} {only.name} has enough images: {only.estimate.value or 0.0:.3f}."
     value: Callable[[ForestRow], float] = lambda row: row.estimate.value or 0.0  # noqa: E731
     low, high = min(known, key=value), max(known, key=value)
     return (

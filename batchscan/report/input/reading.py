@@ -17,6 +17,7 @@ from batchscan.labels.lookup import LabelTable
 from batchscan.report.input.dividing import find_columns
 from batchscan.report.input.row_reader import RowReader
 from batchscan.report.input.rows import Rows
+from batchscan.results.columns import check_columns
 from batchscan.results.file import checked_footer, no_result, opened_result
 from batchscan.schema import score_columns
 from batchscan.storage.location import Location, location
@@ -39,13 +40,15 @@ def read_rows(results: Location, *, labels: Location | None = None, by: Sequence
         footer = checked_footer(results, file.metadata.metadata)
         schema = file.schema_arrow
         classes = tuple(footer["model"]["classes"])
+        threshold = None if footer["threshold"] is None else float(footer["threshold"])
         for name in ("path", "status", *score_columns(classes)):
             if name not in schema.names:
                 raise no_result(results, f"no column {name}")
+        check_columns(results, schema, classes)
         table = None if labels is None else _read_labels(labels, footer, classes)
         is_empty = partial(_is_empty, file)
         division = find_columns(by, results, schema, score_columns(classes), table, is_empty)
-        reader = RowReader(results, classes, schema.names, division, table)
+        reader = RowReader(results, classes, threshold, schema.names, division, table)
         del table
         for batch in file.iter_batches(_BATCH_ROWS, columns=reader.wanted):
             reader.add(batch)
@@ -56,7 +59,7 @@ def read_rows(results: Location, *, labels: Location | None = None, by: Sequence
         result=results,
         footer=footer,
         classes=classes,
-        threshold=None if footer["threshold"] is None else float(footer["threshold"]),
+        threshold=threshold,
         table=reader.table(),
         by=division.by,
         labels=labels,

@@ -20,6 +20,7 @@ from batchscan.report.input.columns import (
     usable_scores,
 )
 from batchscan.report.input.dividing import Division, check_groups
+from batchscan.results.columns import check_predictions
 from batchscan.results.file import no_result
 from batchscan.schema import FAILED, SCORED, SKIPPED, score_columns
 from batchscan.storage.location import Location
@@ -36,12 +37,14 @@ class RowReader:
         self,
         results: Location,
         classes: Sequence[str],
+        threshold: float | None,
         names: Sequence[str],
         division: Division,
         labels: LabelTable | None,
     ) -> None:
         self._results = results
         self._classes = tuple(classes)
+        self._threshold = threshold
         self._scores = score_columns(classes)
         self._division = division
         if labels is not None:
@@ -61,6 +64,8 @@ class RowReader:
             columns = self._columns(batch)
         except ValueError as problem:
             raise no_result(self._results, f"something else: {problem}") from problem
+        compared = pa.table({name: columns[name] for name in ("prediction", *self._scores)})
+        check_predictions(self._results, compared, self._classes, self._threshold)
         for name, column in columns.items():
             self._chunks.setdefault(name, []).append(column)
 
@@ -140,7 +145,7 @@ class RowReader:
         self._last = paths[-1:]
 
     def _check_values(self, name: str, column: pa.Array, expected: Sequence[str]) -> None:
-        strange = set(column.dictionary.to_pylist()) - set(expected)
+        strange = set(column.dictionary.drop_null().to_pylist()) - set(expected)
         if strange:
             raise UsageError(
                 f"{self._results}: expected each {name} to be {' or '.join(expected)}, found "
@@ -151,8 +156,8 @@ class RowReader:
 def _converted(
     batch: pa.RecordBatch, name: str, convert: Callable[[pa.Array], pa.Array], kind: pa.DataType
 ) -> pa.Array:
-    """Return a column in another form; one that the result lacks is all null."""
-    there = name in batch.schema.names
+    """Return a column in another form; one that the result lacks, or left empty, is all null."""
+    there = name in batch.schema.names and not pa.types.is_null(batch.column(name).type)
     return convert(batch.column(name) if there else pa.nulls(batch.num_rows, kind))
 
 

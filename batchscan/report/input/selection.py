@@ -12,34 +12,13 @@ from numpy.typing import NDArray
 from batchscan.errors import UsageError
 from batchscan.metrics.outcomes import ClassOutcomes, Outcomes, likeliest, predicted_positive
 from batchscan.report.input.rows import Rows
-from batchscan.schema import SCORED, score_columns
-
-Mask = NDArray[np.bool_]
-
-
-def labelled(rows: Rows, where: Mask | None = None) -> Mask:
-    """Say which rows (n,) have a label, among those `where` says True (all by default)."""
-    valid: Mask = _column(rows, "label").is_valid().to_numpy(zero_copy_only=False)
-    return valid if where is None else valid & where
+from batchscan.report.input.tallies import Mask, column, has_label, has_score, score_of
+from batchscan.schema import score_columns
 
 
 def usable(rows: Rows, where: Mask | None = None) -> Mask:
-    """Say which rows (n,) have a label, the status `scored` and only finite scores."""
-    status = _column(rows, "status")
-    is_scored = pc.index_in(pa.array([SCORED]), value_set=status.dictionary.cast(pa.string()))
-    code = is_scored[0].as_py()
-    if code is None:
-        return np.zeros(rows.table.num_rows, dtype=bool)
-    scored: Mask = status.indices.fill_null(-1).to_numpy() == code
-    for name in score_columns(rows.classes):
-        scored &= np.isfinite(scores(rows, name))
-    return scored & labelled(rows, where)
-
-
-def scores(rows: Rows, name: str = "score") -> NDArray[np.float32]:
-    """Return a column of scores as float32 (n,), NaN where there is none."""
-    column = _column(rows, name).cast(pa.float32()).to_numpy(zero_copy_only=False)
-    return cast(NDArray[np.float32], column.astype(np.float32, copy=False))
+    """Say which rows (n,) have a label and are scored with a number, among those `where` says."""
+    return _within(has_score(rows) & has_label(rows), where)
 
 
 def outcomes_of(rows: Rows, where: Mask | None = None) -> Outcomes:
@@ -52,24 +31,24 @@ def outcomes_of(rows: Rows, where: Mask | None = None) -> Outcomes:
     if rows.threshold is None or len(rows.classes) != 2:
         raise ValueError(f"expected two classes and a threshold, found {len(rows.classes)} classes")
     used = usable(rows, where)
-    score = scores(rows)[used]
+    score = score_of(rows)[used]
     return Outcomes(
         score=score,
         positive=_labels(rows)[used] == 1,
         predicted=predicted_positive(score, rows.threshold),
-        not_scored=int(labelled(rows, where).sum()) - score.size,
+        not_scored=int(_within(has_label(rows), where).sum()) - score.size,
     )
 
 
 def class_outcomes_of(rows: Rows, where: Mask | None = None) -> ClassOutcomes:
     """Return what `outcomes_of` does, for more than two classes: the likeliest is predicted."""
     used = usable(rows, where)
-    score = np.stack([scores(rows, name)[used] for name in score_columns(rows.classes)], axis=1)
+    score = np.stack([score_of(rows, name)[used] for name in score_columns(rows.classes)], axis=1)
     return ClassOutcomes(
         score=score,
         truth=_labels(rows)[used].astype(np.int64),
         predicted=likeliest(score),
-        not_scored=int(labelled(rows, where).sum()) - len(score),
+        not_scored=int(_within(has_label(rows), where).sum()) - len(score),
     )
 
 
@@ -79,8 +58,8 @@ def patients_of(rows: Rows, where: Mask | None = None) -> NDArray[np.int32] | No
     A row whose patient is unknown is taken as a patient of its own. None where no patient has two
     rows: then there is nothing to be clustered.
     """
-    column = _column(rows, "patient").filter(pa.array(usable(rows, where)))
-    known = column.cast(pa.int32()).dictionary_encode()
+    here = column(rows, "patient").filter(pa.array(usable(rows, where)))
+    known = here.cast(pa.int32()).dictionary_encode()
     count = len(known.dictionary)
     if count == len(known) - known.null_count:
         return None
@@ -90,9 +69,13 @@ def patients_of(rows: Rows, where: Mask | None = None) -> NDArray[np.int32] | No
     return cast(NDArray[np.int32], number)
 
 
+def _within(rows: Mask, where: Mask | None) -> Mask:
+    return rows if where is None else rows & where
+
+
 def _labels(rows: Rows) -> NDArray[np.int8]:
     """Return the number of each row's class, -1 without a label; refuse what is no class."""
-    label = _column(rows, "label")
+    label = column(rows, "label")
     names = label.dictionary.cast(pa.string())
     known = pc.index_in(names, value_set=pa.array(rows.classes, pa.string()))
     of_name = known.fill_null(-1).to_numpy().astype(np.int8)
@@ -105,9 +88,3 @@ def _labels(rows: Rows) -> NDArray[np.int8]:
             "use the labels and the results of the same model"
         )
     return cast(NDArray[np.int8], np.append(of_name, np.int8(-1))[number])
-
-
-def _column(rows: Rows, name: str) -> pa.Array:
-    """Return a column in one chunk."""
-    column = rows.table.column(name)
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

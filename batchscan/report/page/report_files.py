@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from batchscan.report.page.json_file import FORMAT, json_bytes
 from batchscan.results.disk import replace_durably
 from batchscan.storage.location import Location, Uri
 from batchscan.storage.objects import object_state, read_head, write_object
-from batchscan.storage.place import remedy
+from batchscan.storage.place import check_new_file, remedy
 
 _HEAD_BYTES = 200
 
@@ -40,14 +41,8 @@ def check_report_place(page: Location, option: str, *taken: Location) -> None:
             f"{option} {page}: expected a name that ends in .html; such as report.html"
         )
     numbers = numbers_place(page)
-    for each in taken:
-        if each in (page, numbers):
-            raise UsageError(f"{option} {page}: this would overwrite {each}; choose another name")
-    if isinstance(page, Path):
-        if page.is_dir():
-            raise UsageError(f"{option} {page}: expected a file's name, found a folder")
-        if not page.absolute().parent.is_dir():
-            raise UsageError(f"{option} {page}: its folder does not exist; create it first")
+    for place in (page, numbers):
+        check_new_file(place, f"{option} {page}", *taken)
     head = _head(numbers)
     if head is not None and f'"format": "{FORMAT}"'.encode() not in head:
         raise UsageError(
@@ -59,14 +54,14 @@ def check_report_place(page: Location, option: str, *taken: Location) -> None:
 def write_report(document: Document, page: Location) -> Written:
     """Write a document as a page and as JSON, each whole or not at all; replaces earlier ones.
 
-    Both are made before either is written. Raises `BatchscanError` where that cannot be.
+    On a disk both are written before either gets its name: where there is no room, an earlier
+    report stays as it is. Raises `BatchscanError` where they cannot be written.
     """
     from batchscan.report.page.html import render_html
 
     html, numbers = render_html(document).encode(), json_bytes(document)
     try:
-        _write_whole(numbers_place(page), numbers)
-        _write_whole(page, html)
+        _write_whole({numbers_place(page): numbers, page: html})
     except OSError as problem:
         raise BatchscanError(
             f"{page}: the report cannot be written ({problem.strerror or problem}); {remedy(page)},"
@@ -85,13 +80,18 @@ def _head(file: Location) -> bytes | None:
         return stream.read(_HEAD_BYTES)
 
 
-def _write_whole(file: Location, content: bytes) -> None:
-    if isinstance(file, Uri):
-        write_object(file, content)
-        return
-    partial = file.with_name(f".{file.name}.partial")  # One name: a killed run leaves one at most.
+def _write_whole(contents: Mapping[Location, bytes]) -> None:
+    partials: dict[Path, Path] = {}
     try:
-        partial.write_bytes(content)
-        replace_durably(partial, file)
+        for file, content in contents.items():
+            if isinstance(file, Uri):
+                write_object(file, content)
+                continue
+            # One name: a killed run leaves one at most.
+            partials[file] = file.with_name(f".{file.name}.partial")
+            partials[file].write_bytes(content)
+        for file, partial in partials.items():
+            replace_durably(partial, file)
     finally:
-        partial.unlink(missing_ok=True)
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)

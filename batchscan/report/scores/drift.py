@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.report.document import Block, Column, Section, Table, Text
-from batchscan.report.figures.tallies import has_score, score_of
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import has_score, score_of
 from batchscan.schema import score_columns
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from batchscan.report.document import Block, Column, Table, Text
-from batchscan.report.figures.tallies import column, has_score, score_of
 from batchscan.report.input.reading import paths_of
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import column, has_score, score_of
 
 MOST_IMAGES = 30
 

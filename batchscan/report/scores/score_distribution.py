@@ -16,8 +16,8 @@ from batchscan.report.document import (
     Text,
     Value,
 )
-from batchscan.report.figures.tallies import has_score, is_text, score_of
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import has_score, is_text, score_of
 from batchscan.report.scores.reading_list import reading_list
 from batchscan.report.scores.share_tables import folder_table, month_table
 from batchscan.schema import score_columns

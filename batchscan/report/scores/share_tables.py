@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from batchscan.metrics.outcomes import likeliest, predicted_positive
 from batchscan.metrics.statistics import wilson_interval
 from batchscan.report.document import Column, Estimate, Table, Value
-from batchscan.report.figures.tallies import Mask, column, score_of
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import Mask, column, score_of
 from batchscan.schema import score_columns
 
 MOST_ROWS = 30

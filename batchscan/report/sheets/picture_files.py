@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.archive.display import display_path, name_of
-from batchscan.archive.listing import ListingNotes, list_images, read_image
+from batchscan.archive.listing import list_images
+from batchscan.archive.notes import ListingNotes
+from batchscan.archive.reading import read_image
 from batchscan.errors import NotScored
 from batchscan.image.decode import decode, thumbnail
 from batchscan.privacy.pseudonym import path_hmac

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from batchscan.archive.listing import check_archive
+from batchscan.archive.root import check_archive
 from batchscan.errors import UsageError
 from batchscan.model.bundle import Bundle
 from batchscan.report.document import Block, Column, Picture, Section, Sheet, Table, Text

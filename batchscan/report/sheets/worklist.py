@@ -19,15 +19,29 @@ from batchscan.errors import BatchscanError, UsageError
 from batchscan.report.input.rows import Rows
 from batchscan.report.sheets.picture_choice import is_scored, scores_of
 from batchscan.results.disk import replace_durably
+from batchscan.results.file import is_result
 from batchscan.schema import score_columns
 from batchscan.storage.location import Location, Uri
 from batchscan.storage.objects import upload
-from batchscan.storage.place import readable, remedy
+from batchscan.storage.place import check_new_file, is_there, readable, remedy
 
 _FROM_RESULT = ("path", "view", "study_year")
 _SLICE = 1 << 18
 _FORMULA = "^[=+\\-@\\t\\r\\n]"
 """How a text begins that spreadsheets may run as a formula (OWASP, "CSV Injection")."""
+
+
+def check_worklist_place(out: Location, *taken: Location) -> None:
+    """Raise `UsageError` where no worklist can be written, or a file that must stay would go.
+
+    That is any of `taken`, and any result.
+    """
+    _suffix(out)
+    check_new_file(out, f"--worklist {out}", *taken)
+    if is_there(out) and is_result(out):
+        raise UsageError(
+            f"--worklist {out}: this would overwrite a result of batchscan; choose another name"
+        )
 
 
 def write_worklist(rows: Rows, out: Location) -> None:
@@ -41,14 +55,8 @@ def write_worklist(rows: Rows, out: Location) -> None:
     The file appears whole, or not at all. Raises `UsageError` for another ending, `BatchscanError`
     where nothing can be written.
     """
-    suffix = Path(out.name).suffix.lower()
-    if suffix not in (".csv", ".parquet"):
-        raise UsageError(
-            f"{out}: expected the name of a worklist to end in .csv or .parquet, found "
-            f"{suffix or 'none of them'}; choose such a name"
-        )
     tables = _slices(rows, _order(rows))
-    write = _write_csv if suffix == ".csv" else _write_parquet
+    write = _write_csv if _suffix(out) == ".csv" else _write_parquet
     try:
         _write_whole(out, lambda file: write(file, tables))
     except OSError as problem:
@@ -56,6 +64,16 @@ def write_worklist(rows: Rows, out: Location) -> None:
             f"{out}: the worklist cannot be written ({problem.strerror or problem}); "
             f"{remedy(out)}, then run the same command again"
         ) from problem
+
+
+def _suffix(out: Location) -> str:
+    suffix = Path(out.name).suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise UsageError(
+            f"{out}: expected the name of a worklist to end in .csv or .parquet, found "
+            f"{suffix or 'none of them'}; choose such a name"
+        )
+    return suffix
 
 
 def _order(rows: Rows) -> NDArray[np.int64]:

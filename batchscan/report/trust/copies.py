@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscan.report.figures.tallies import Mask, column
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import Mask, column
 from batchscan.report.trust.near_hashes import find_neighbours
 
 Numbers = NDArray[np.uint64]

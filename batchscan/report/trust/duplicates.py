@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchscan.report.document import Block, Column, Table, Text
-from batchscan.report.figures.tallies import codes, column, has_label, has_score, score_of
 from batchscan.report.input.reading import paths_of
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import codes, column, has_label, has_score, score_of
 from batchscan.report.trust.copies import Copies, Likeness
 from batchscan.schema import score_columns
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from batchscan.metrics.statistics import wilson_interval
 from batchscan.report.document import Block, Column, Estimate, Table, Text
-from batchscan.report.figures.tallies import Mask, column
 from batchscan.report.input.reading import paths_of
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import Mask, column
 
 LIMIT = 1.0
 """The `ood_score` that 1% of the training images exceed."""

@@ -9,8 +9,8 @@ import numpy as np
 from batchscan.metrics.outcomes import Outcomes
 from batchscan.report.document import Block, Column, Estimate, Kind, Table, Text, Value
 from batchscan.report.figures.clusters import Patients
-from batchscan.report.figures.tallies import Mask, has_label, has_score
 from batchscan.report.input.rows import Rows
+from batchscan.report.input.tallies import Mask, has_label, has_score
 
 _KINDS: dict[str, Kind] = {"images": "count", "auc": "figure"}
 _TITLES = {"auc": "AUC", "ppv": "PPV", "npv": "NPV"}
