@@ -13,6 +13,7 @@ from result_files import row, write_result_file
 
 from batchscan.compare.comparison import compare_results
 from batchscan.errors import UsageError
+from batchscan.metrics.measure import metrics_from_result
 from batchscan.report.input.reading import read_rows
 from batchscan.verify.sample import survey
 
@@ -21,6 +22,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "report": read_rows,
     "compare": lambda file: compare_results(file, file),
     "verify": lambda file: survey(file, CLASSES),
+    "metrics": metrics_from_result,
 }
 OTHER_KINDS = {
     "modified": pa.array(["yesterday"] * 3),
@@ -40,7 +42,9 @@ LIES: dict[str, list[Any]] = {
 
 @pytest.fixture
 def sound(tmp_path: Path) -> Path:
-    rows = [row(path, score) for path, score in (("a", 0.1), ("b", 0.2), ("c", 0.9))]
+    rows = [
+        row(path, score, label="NORMAL") for path, score in (("a", 0.1), ("b", 0.2), ("c", 0.9))
+    ]
     return write_result_file(tmp_path / "r.parquet", rows, footer={"counts": None})
 
 
@@ -60,7 +64,9 @@ def with_column(name: str, values: pa.Array) -> Callable[[pa.Table], pa.Table]:
 def test_sound_results_pass(sound: Path, command: str) -> None:
     """A result as it was written is read, and so is one whose empty columns have no type."""
     READERS[command](sound)
-    READERS[command](spoil(sound, with_column("label", pa.nulls(3))))
+    READERS[command](spoil(sound, with_column("skip", pa.nulls(3))))
+    if command != "metrics":  # It has nothing to say without labels, and says so.
+        READERS[command](spoil(sound, with_column("label", pa.nulls(3))))
 
 
 @pytest.mark.parametrize("command", READERS)
@@ -81,7 +87,7 @@ def test_a_column_twice(sound: Path, command: str, name: str) -> None:
         READERS[command](file)
 
 
-@pytest.mark.parametrize("command", ["report", "compare"])
+@pytest.mark.parametrize("command", ["report", "compare", "metrics"])
 @pytest.mark.parametrize("name", LIES)
 def test_values_that_no_scan_writes(sound: Path, command: str, name: str) -> None:
     """No figure is made of what no scan writes: such a result is refused, not mended."""
@@ -111,5 +117,5 @@ def test_odd_records_are_read(tmp_path: Path) -> None:
     """What a record says beside the model and the threshold may be of any kind."""
     odd = {"options": "o", "host": [1], "packages": None, "digests": 3, "archive": 5}
     file = write_result_file(tmp_path / "r.parquet", [row("a", 0.2)], footer=odd)
-    for read in READERS.values():
-        read(file)
+    for command in ("report", "compare", "verify"):  # Of one row without a label, no figure.
+        READERS[command](file)

@@ -10,7 +10,7 @@ less certain than the intervals say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from batchscan.metrics.outcomes import (
     select_class_outcomes,
     select_outcomes,
 )
+from batchscan.results.columns import check_columns, check_predictions, check_statuses
 from batchscan.results.file import checked_footer, no_result, opened_result
 from batchscan.schema import SCORED, score_columns
 from batchscan.storage.location import Location
@@ -103,18 +104,31 @@ def metrics_from_result(result: Location, labels: LabelTable | None = None) -> M
     """Compute the figures of a result file, read in batches.
 
     `labels` replaces the result's own labels altogether: an image that it does not name has no
-    label. Raises `UsageError` if the file is no result of batchscan, or holds other class names,
-    or if no image has a label.
+    label. Raises `UsageError` if the file is no result of batchscan, or holds other class names or
+    predictions that contradict its scores, or if no image has a label.
     """
     with opened_result(result) as file:
         provenance = checked_footer(result, file.metadata.metadata)
         scores = score_columns(provenance["model"]["classes"])
+        check_columns(result, file.schema_arrow, provenance["model"]["classes"])
         columns = ["status", *scores, "prediction", "label" if labels is None else "path"]
         if absent := set(columns) - set(file.schema_arrow.names):
             raise no_result(result, f"no column {min(absent)}")
-        report = measure(file.iter_batches(65536, columns=columns), provenance, labels)
+        batches = _checked(result, file.iter_batches(65536, columns=columns), provenance)
+        report = measure(batches, provenance, labels)
     _check_labelled(report, result, labels)
     return report
+
+
+def _checked(
+    result: Location, batches: Iterable[pa.RecordBatch], provenance: Mapping[str, Any]
+) -> Iterator[pa.RecordBatch]:
+    """Pass batches on whose statuses are known and whose predictions are what their scores say."""
+    classes, threshold = provenance["model"]["classes"], provenance["threshold"]
+    for batch in batches:
+        check_statuses(result, batch.column("status"))
+        check_predictions(result, pa.Table.from_batches([batch]), classes, threshold)
+        yield batch
 
 
 def measure(

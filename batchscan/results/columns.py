@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from batchscan.errors import UsageError
 from batchscan.metrics.outcomes import predictions
 from batchscan.results.file import no_result
-from batchscan.schema import result_schema
+from batchscan.schema import FAILED, SCORED, SKIPPED, result_schema
 from batchscan.storage.location import Location
 from batchscan.terminal.text import one_line
 
@@ -40,6 +40,15 @@ def check_columns(result: Location, schema: pa.Schema, classes: Sequence[str]) -
         empty = pa.types.is_null(field.type) and field.name != "path"
         if not (empty or (plain and _is[kind](field.type))):
             raise no_result(result, f"{field.type} in place of {kind} in the column {field.name}")
+
+
+def check_statuses(result: Location, statuses: pa.Array) -> None:
+    """Raise `UsageError` where a row has none of the statuses that a scan gives."""
+    names = statuses.cast(pa.string())
+    known = pc.is_in(names, pa.array([SCORED, SKIPPED, FAILED]))
+    place = pc.index(known, False).as_py()
+    if place >= 0:
+        raise no_result(result, f"the status {one_line(str(names[place].as_py()))!r}")
 
 
 def check_predictions(
