@@ -62,6 +62,22 @@ def test_columns_of_a_label_file(tmp_path: Path) -> None:
     assert cells(table, "age_0.5")["all scored"] == 7
 
 
+@pytest.mark.parametrize("age", ["7", "7.5", "", "old"])
+def test_a_label_file_for_the_report(tmp_path: Path, age: str) -> None:
+    """Sex and age of a label file that the report is given are tabulated; words are no age."""
+    file = write_result_file(tmp_path / "r.parquet", [row("1", 0.1), row("2", 0.9)])
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"path,label,sex,age_years\n1,NORMAL,F,{age}\n2,PNEUMONIA,M,{age}\n")
+    table = block(population_section(read_rows(file, labels=labels)), "people")
+    assert cells(table, "sex_F") == {
+        "labelled NORMAL": 1, "labelled PNEUMONIA": 0, "all scored": 1,
+    }  # fmt: skip
+    names = [column.key for column in table.columns]
+    assert ("age_0.5" in names) == (age in {"7", "7.5"})
+    if "age_0.5" in names:
+        assert cells(table, "age_0.5")["all scored"] == 7
+
+
 @pytest.mark.parametrize("values", [[200.0, -1.0], [float("nan"), None]])
 def test_what_is_no_age(tmp_path: Path, values: list[float | None]) -> None:
     """Ages that nobody has are unknown, never part of a figure."""

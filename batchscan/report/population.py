@@ -151,21 +151,26 @@ def _ages(age: NDArray[np.int16] | None, where: Mask) -> list[Value]:
 def _sex_and_age(rows: Rows) -> tuple[pa.ChunkedArray | None, NDArray[np.int16] | None]:
     """Read both columns of the result; None for one that has no value, or none of such.
 
-    Where the result's own say nothing, those of a label file that the scan kept are taken.
+    Where the result's own say nothing, those of the label file are taken, else those of a label
+    file that the scan kept.
     """
+    names = ("sex", "age_years")
     with opened_result(rows.result) as file:
-        kinds = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
-        wanted = {
-            name: [each for each in (name, f"label_{name}") if each in kinds]
-            for name in ("sex", "age_years")
-        }
-        read = file.read([each for names in wanted.values() for each in names])
-    sexes = [read[name] for name in wanted["sex"] if _has_text(read[name])]
-    ages = [read[name] for name in wanted["age_years"] if _has_numbers(read[name])]
-    return (
-        sexes[0].cast(pa.string()) if sexes else None,
-        _years(ages[0]) if ages else None,
+        kinds = set(file.schema_arrow.names)
+        read = file.read([each for name in names for each in _homes(name) if each in kinds])
+    sources = (read.select(kinds.intersection(names)), rows.table, read)
+    sexes, ages = (
+        [source[each] for source in sources for each in _homes(name) if each in source.column_names]
+        for name in names
     )
+    texts = [values.cast(pa.string()) for values in sexes if _has_text(values)]
+    numbers = [_numbers(values) for values in ages]
+    years = [_years(values) for values in numbers if values is not None]
+    return texts[0] if texts else None, years[0] if years else None
+
+
+def _homes(name: str) -> tuple[str, str]:
+    return name, f"label_{name}"
 
 
 def _has_text(values: pa.ChunkedArray) -> bool:
@@ -174,13 +179,20 @@ def _has_text(values: pa.ChunkedArray) -> bool:
     return bool(text) and 0 < len(values.cast(pa.string()).unique().drop_null()) <= _MOST_SEXES
 
 
-def _has_numbers(values: pa.ChunkedArray) -> bool:
-    number = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
-    return bool(number) and values.null_count < len(values)
+def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return values as float32; None where there is none, or where they are no numbers."""
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(pa.string())
+    elif not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        return None
+    try:
+        return values.cast(pa.float32()) if values.null_count < len(values) else None
+    except pa.ArrowInvalid:  # Of a label file: text.
+        return None
 
 
 def _years(values: pa.ChunkedArray) -> NDArray[np.int16]:
     """Return ages in full years (n,), `_UNKNOWN` where there is none."""
-    years = values.cast(pa.float32()).to_numpy()
+    years = values.to_numpy()
     known = (years >= 0) & (years <= _OLDEST)
     return np.where(known, years, np.float32(_UNKNOWN)).astype(np.int16)

@@ -26,10 +26,16 @@ _TAKEN = frozenset({"path", "flags", "patient", "content", "phash", "ood_score"}
 _OUTCOMES = frozenset({"prediction", "label"})
 """Groups of these differ in sensitivity or specificity by what they are, not by the model."""
 
+PEOPLE = ("label_sex", "label_age_years")
+"""What a label file may say of people; it is read whether figures are divided or not."""
+
 
 @dataclass(frozen=True)
 class Division:
-    """The columns by which figures are divided, less those that `Rows` has anyway."""
+    """The columns by which figures are divided, less those that `Rows` has anyway.
+
+    `of_labels` also has the columns of `PEOPLE` that the label file has.
+    """
 
     by: tuple[str, ...]
     of_labels: tuple[str, ...]
@@ -68,7 +74,7 @@ def find_columns(
                 "has a name that the report needs for something else; rename it"
             )
     names = tuple(dict.fromkeys(by))
-    of_labels = tuple(name for name in names if name in further)
+    of_labels = tuple(name for name in dict.fromkeys([*names, *PEOPLE]) if name in further)
     return Division(
         by=names,
         of_labels=of_labels,

@@ -19,6 +19,8 @@ class Rows:
 
     - `status`, `failure`, `skip`, `prediction`, `label`, and each column of `by`: dictionaries of
       text (int32 indices); `label` is the label file's where one was given
+    - `label_sex` and `label_age_years`, likewise, where a label file was given that has `sex` and
+      `age_years`
     - `score`: float32, of two classes; or `score_<class>`, float32, of each of more
     - `flags`: list of text
     - `folder`: dictionary of text; the part of the path before the last `/`, "" at the root
