@@ -626,12 +626,16 @@ def scanned(desk: Desk) -> Desk:
 
 
 def as_of_an_earlier_version(file: Path) -> None:
-    """Take away the columns that earlier versions did not write; scores become 0."""
+    """Take away the columns that earlier versions did not write; scores become 0: all normal."""
     schema = pq.read_schema(file)
     table = pq.read_table(file).drop_columns(list(LATER_COLUMNS))
     place = table.schema.get_field_index("score")
     scores = pc.if_else(table["score"].is_valid(), pa.scalar(0, pa.float32()), None)
     table = table.set_column(place, table.schema.field("score"), scores)
+    if (place := table.schema.get_field_index("prediction")) >= 0:  # Parts have none.
+        kind = table.schema.field("prediction")
+        normal = pc.if_else(scores.is_valid(), pa.scalar("NORMAL"), None).cast(kind.type)
+        table = table.set_column(place, kind, normal)
     pq.write_table(table.replace_schema_metadata(schema.metadata), file)
 
 

@@ -27,20 +27,18 @@ from batchscan.errors import BatchscanError, NoImagesFound, UsageError
 from batchscan.image.decode import PREPROCESSING
 from batchscan.image.signature import readable_formats
 from batchscan.labels.file import read_labels
-from batchscan.labels.lookup import LabelLookup, LabelTable, folder_labels
+from batchscan.labels.lookup import LabelTable
 from batchscan.metrics.measure import (
     MetricsReport,
     metrics_from_result,
     remove_stale_metrics,
     write_metrics,
 )
-from batchscan.metrics.outcomes import predictions
 from batchscan.model.bundle import Bundle
 from batchscan.model.reference import load_reference
 from batchscan.privacy.hidden_listing import HiddenListing, hidden_notes
 from batchscan.privacy.pseudonym import key_check, path_column, shown_path
 from batchscan.results.result import (
-    Counts,
     part_name,
     part_sources,
     read_footer,
@@ -59,6 +57,7 @@ from batchscan.run.provenance import (
     refuse_difference,
     software_record,
 )
+from batchscan.run.rows import ResultRows
 from batchscan.run.shard import Shard
 from batchscan.run.status import StatusFile
 from batchscan.run.stopwatch import Profile, Stopwatch
@@ -66,7 +65,7 @@ from batchscan.run.summary import ScanSummary
 from batchscan.run.tally import Tally
 from batchscan.run.worker import Job
 from batchscan.run.workspace import Identity, RunState, Workspace
-from batchscan.schema import LIMITED, SKIPS, TRANSIENT, result_schema, score_schema
+from batchscan.schema import LIMITED, SKIPS, TRANSIENT, score_schema
 from batchscan.storage.location import Location, real_location, shown
 from batchscan.storage.place import is_there, remedy
 from batchscan.storage.workspace import StoreWorkspace, open_workspace
@@ -145,8 +144,6 @@ class _Scan:
     ) -> None:
         self._config = config
         self._bundle = bundle
-        self._labels = labels
-        self._lookup = LabelLookup(labels) if labels is not None else None
         self._workspace = workspace
         self._progress = SharedProgress(progress, StatusFile(workspace.folder))
         self._archive = real_location(config.archive)
@@ -160,7 +157,7 @@ class _Scan:
         self._notes = ListingNotes()
         self._plan = PlanCounts()
         self._tally = Tally(self._progress, self._plan)
-        self._counts = Counts()
+        self._rows = ResultRows(bundle, threshold, labels, archive_name(self._archive))
         self._retried = TRANSIENT
 
     def run(self, dispatch: Dispatch) -> ScanSummary:
@@ -210,10 +207,6 @@ class _Scan:
 
     def _archive_name(self) -> str:
         return path_column(shown(self._archive), self._config.rules)
-
-    def _own_name(self) -> str:
-        """Return the archive's own name, which may be that of a class."""
-        return archive_name(self._archive)
 
     def _compare_limits(self, earlier: Any) -> None:
         """Where rows were made under other limits, or nobody knows which, what hit them may pass.
@@ -314,47 +307,25 @@ class _Scan:
         threading.Thread(target=count, daemon=True).start()
 
     def _merge(self, state: RunState) -> None:
-        schema = result_schema(self._bundle.classes)
-        if self._labels is not None:
-            for column in self._labels.extra_fields:
-                schema = schema.append(column)
         parts = part_sources(self._workspace.folder, only=state.generation)
-        tables = (self._derive(table, schema) for table in sweep(parts, self._part_schema))
-        digest = RowsDigest(schema.names)
+        shown_paths = None if self._hidden is None else self._hidden.shown
+        rows = self._rows.of_parts(sweep(parts, self._part_schema), shown_paths)
+        digest = RowsDigest(self._rows.schema.names)
         write_result(
             self._workspace.out,
             self._workspace.scratch,
-            schema,
-            digest.passing(tables),
+            self._rows.schema,
+            digest.passing(rows),
             lambda: sealed(self._footer(state), digest),
         )
 
-    def _derive(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
-        """Add what follows from options and labels, not from pixels."""
-        predicted = predictions(table, self._bundle.classes, self._threshold)
-        table = table.append_column("prediction", predicted)
-        for name, column in self._label_columns(table).items():
-            table = table.append_column(name, column)
-        table = table.select(schema.names).cast(schema)
-        self._counts.add(table, self._bundle.positive_class)
-        return table
-
-    def _label_columns(self, table: pa.Table) -> dict[str, pa.ChunkedArray | pa.Array]:
-        paths = table["path"].combine_chunks()
-        if self._lookup is None:
-            if self._hidden is not None:
-                paths = pa.array(map(self._hidden.shown, paths.to_pylist()), pa.string())
-            return {"label": folder_labels(paths, self._bundle.classes, self._own_name())}
-        found = self._lookup.find(paths)
-        return {name: found[name] for name in found.column_names}
-
     def _footer(self, state: RunState) -> dict[str, Any]:
         """Make the record of a result whose rows are all written, and checked to be all."""
-        expected = self._plan.planned + self._plan.kept
-        if self._counts.found != expected:
+        expected, found = self._plan.planned + self._plan.kept, self._rows.counts.found
+        if found != expected:
             raise BatchscanError(
                 f"{self._workspace.folder}: expected parts with {expected:,} rows, found "
-                f"{self._counts.found:,}: some were damaged or removed; run the same command again"
+                f"{found:,}: some were damaged or removed; run the same command again"
             )
         self._workspace.check_held()
         return software_record(self._bundle) | {
@@ -365,13 +336,13 @@ class _Scan:
             "host": host_facts() | {"providers": sorted(self._tally.providers)},
             "started": state.started,
             "finished": datetime.now(UTC).isoformat(),
-            "counts": self._counts.as_json(self._bundle.classes),
+            "counts": self._rows.counts.as_json(self._bundle.classes),
         }
 
     def _measure(self) -> MetricsReport | None:
         """Write the metrics beside the result where labels exist; stale ones go."""
         path = metrics_path(self._config.out)
-        if not self._counts.labelled:
+        if not self._rows.counts.labelled:
             remove_stale_metrics(path)
             return None
         report = metrics_from_result(self._workspace.out)
@@ -385,17 +356,17 @@ class _Scan:
             metrics_out=metrics_path(self._config.out) if metrics else None,
             model=self._bundle.name,
             threshold=self._threshold,
-            counts=self._counts,
+            counts=self._rows.counts,
             scored_now=self._tally.scored_now,
             unchanged=self._plan.kept,
             dropped=self._plan.dropped,
             seconds=time.monotonic() - self._clock,
             notes=hidden_notes(self._notes, rules) if rules.hide_paths else self._notes,
-            unmatched_labels=self._lookup.unmatched() if self._lookup else (0, ()),
+            unmatched_labels=self._rows.unmatched_labels(),
             classes=self._bundle.classes,
             metrics=metrics,
             too_many_failures=not self._config.max_failures.allows(
-                self._counts.failed.total(), self._counts.found
+                self._rows.counts.failed.total(), self._rows.counts.found
             ),
             profile=self._profile() if self._config.profile else None,
         )
