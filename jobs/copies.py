@@ -43,12 +43,18 @@ class Copies:
         return first
 
     def is_lost(self, attempt: Attempt) -> bool:
-        """Take note that an attempt's worker died; False where another is at it, or was."""
+        """Take note that an attempt's worker died; False where another is at it, or was.
+
+        One that is lost with its copy begins anew: as if it never had one.
+        """
         name = self._original.get(attempt.shard.name)
         if name is None:
             return True
         self._at_work[name] -= 1
-        return name not in self._done and self._at_work[name] == 0
+        if name in self._done or self._at_work[name]:
+            return False
+        self._original = {each: of for each, of in self._original.items() if of != name}
+        return True
 
     def is_needed(self, attempt: Attempt) -> bool:
         """Say whether an attempt's images are still to be done."""
