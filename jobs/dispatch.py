@@ -223,7 +223,8 @@ class Dispatch:
         if not ready and not vacancies(good, {}, per_gpu=self._per_gpu):
             raise WorkerError(f"workers die while they start: {reason}")
         if said:
-            where = "on one machine, which is left alone for a minute"
+            names = {n["NodeID"]: n.get("NodeManagerHostname", "?") for n in self._cluster.nodes()}
+            where = f"on {names.get(node)}, which is left alone for a minute"
             text = f"workers die while they start {where}: {reason}"
             self._observer.notice(text, "warning")
 

@@ -99,12 +99,17 @@ class RayCluster:
             raise WorkerNotPlaced from error
         except (errors.RayActorError, errors.OutOfMemoryError, errors.WorkerCrashedError) as error:
             unreachable = isinstance(error, errors.ActorUnavailableError)
-            raise WorkerDied(str(error), unreachable=unreachable) from error
+            raise WorkerDied(_reason(str(error)), unreachable=unreachable) from error
         return answer
 
     def end(self, worker: _Worker) -> None:
         """Kill an actor."""
         self._ray.kill(worker.actor)
+
+
+def _reason(text: str) -> str:
+    """Leave out the indented lines in which Ray identifies an actor: what follows says why."""
+    return " ".join(line for line in text.splitlines() if not line.startswith("\t"))
 
 
 def _told_by(error: Any, *, quote: bool) -> BatchscanError:
