@@ -93,6 +93,7 @@ class Worker:
     queue: deque[tuple[Ticket, Shard | None]] = field(default_factory=deque)
     seconds: float = 0.0  # What the first task of the queue takes.
     useful: float = 0.0  # Seconds of work that went into rows.
+    ready_at: float = 0.0
     idle_since: float = 0.0
 
 
@@ -237,6 +238,7 @@ class SimulatedCluster:
             return
         worker.queue.popleft()
         if shard is None:
+            worker.ready_at = moment
             self._settle(ticket, WorkerFacts(worker.node, worker.number, "simulated"))
         else:
             worker.useful += worker.seconds if self._done(shard) else 0.0
