@@ -10,10 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from types import ModuleType
 
 from batchscan.run.shard import Shard
+from batchscan.run.worker import Job
 from benchmarks.simulated_cluster import Costs
+from jobs.ray_cluster import RayCluster
 from jobs.session import ray_session
+from jobs.vacancy import Vacancy
 
 OUTSTANDING = 2_000
 _REPEATS = 300
@@ -41,6 +45,7 @@ def measured_costs() -> Costs:
         wait = _seconds(lambda: ray.wait(few, num_returns=1, timeout=0))
         wait_for_many = _seconds(lambda: ray.wait(many, num_returns=len(many), timeout=0))
         return Costs(
+            hire=_seconds_of_hiring(ray),
             submit=_seconds(lambda: quick.answer.remote(shard)),
             wait=wait,
             wait_for_each=max(0.0, wait_for_many - wait) / OUTSTANDING,
@@ -53,6 +58,14 @@ def _seconds(call: Callable[[], object]) -> float:
     for _ in range(_REPEATS):
         call()
     return (time.perf_counter() - began) / _REPEATS
+
+
+def _seconds_of_hiring(ray: ModuleType) -> float:
+    """Measure with workers that stay in line: none of them finds so many cores."""
+    cluster = RayCluster(ray, Job("/", "/", 1, "onnx", 144), b"")
+    place = Vacancy(ray.get_runtime_context().get_node_id(), cpus=1_000, gpus=0, threads=1)
+    hired: list[object] = []
+    return _seconds(lambda: hired.append(cluster.hire(place, spill=False)))
 
 
 class _Actor:

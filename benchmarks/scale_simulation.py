@@ -90,13 +90,15 @@ def simulate(
 def _outcome(cluster: SimulatedCluster, seen: NDArray[np.uint8], watch: _Watch) -> Outcome:
     workers, end = cluster.workers, cluster.clock.seconds
     useful = sum(worker.useful for worker in workers)
+    # The time of a worker that replaces a dead one counts from that one's start.
+    available = sum(end - worker.ready_at for worker in workers[: cluster.fleet.workers])
     return Outcome(
         workers=cluster.fleet.workers,
         images=len(seen),
         lost=int(np.count_nonzero(seen == 0)),
         counted=watch.done,
         seconds=end,
-        efficiency=useful / ((end - cluster.fleet.start_seconds) * cluster.fleet.workers),
+        efficiency=useful / available,
         tail_seconds=end - min(worker.idle_since for worker in workers if worker.alive),
         dispatches=cluster.dispatches,
         driver_seconds=cluster.clock.driver,

@@ -12,6 +12,8 @@ from batchscan.run.shard import Shard
 
 from .attempts import Attempt
 
+_COPY = "~copy"
+
 
 class Copies:
     """Knows which attempts are at the same images, and which images are done."""
@@ -28,7 +30,7 @@ class Copies:
     def copy(self, attempt: Attempt) -> Attempt:
         """Make the copy that another worker gets."""
         shard = attempt.shard
-        second = Shard(f"{shard.name}~copy", shard.images)
+        second = Shard(_other_name(shard.name), shard.images)
         self._original[shard.name] = self._original[second.name] = shard.name
         self._at_work[shard.name] = 2
         return replace(attempt, shard=second)
@@ -43,13 +45,24 @@ class Copies:
         return first
 
     def is_lost(self, attempt: Attempt) -> bool:
-        """Take note that an attempt's worker died; False where another is at it, or was."""
+        """Take note that an attempt's worker died; False where another is at it, or was.
+
+        One that is lost with its copy begins anew: as if it never had one.
+        """
         name = self._original.get(attempt.shard.name)
         if name is None:
             return True
         self._at_work[name] -= 1
-        return name not in self._done and self._at_work[name] == 0
+        if name in self._done or self._at_work[name]:
+            return False
+        self._original = {each: of for each, of in self._original.items() if of != name}
+        return True
 
     def is_needed(self, attempt: Attempt) -> bool:
         """Say whether an attempt's images are still to be done."""
         return self._original.get(attempt.shard.name) not in self._done
+
+
+def _other_name(name: str) -> str:
+    """Name a shard's copy. Of a copy that is left alone the original is gone, and its name free."""
+    return name.removesuffix(_COPY) if name.endswith(_COPY) else name + _COPY

@@ -18,11 +18,12 @@ from batchscan.run.worker import Job, committed, note_file
 from .attempts import Attempt, Attempts
 from .cluster import Cluster, WorkerDied, WorkerNotPlaced
 from .copies import Copies
+from .failed_starts import FailedStarts
 from .hand import Hand, Pace
 from .vacancy import vacancies
+from .waiting import waiting_text
 
 _QUEUE = 2  # Shards per worker: one in work, one waiting, so that no worker waits for the driver.
-_STARTS = 3  # Deaths of starting workers in a row, with none at work, that end the run.
 _ROLL_CALL_SECONDS = 5.0
 _FIRST_NOTICE_SECONDS = 10.0  # From the start, or from a worker's death.
 _NOTICE_SECONDS = 60.0
@@ -60,7 +61,7 @@ class Dispatch:
         self._attempts = Attempts(job, observer, tapered)
         self._copies = Copies()
         self._pace = Pace()
-        self._failed_starts = 0
+        self._failed = FailedStarts()
         self._next_roll_call = 0.0
         self._next_look = 0.0
         self._next_notice = self._cluster.now() + _FIRST_NOTICE_SECONDS
@@ -80,11 +81,13 @@ class Dispatch:
 
     def _call_roll(self) -> None:
         """Hire what nodes have room for; also on nodes that joined since the last time."""
-        if self._cluster.now() < self._next_roll_call:
+        now = self._cluster.now()
+        if now < self._next_roll_call:
             return
-        self._next_roll_call = self._cluster.now() + _ROLL_CALL_SECONDS
+        self._next_roll_call = now + _ROLL_CALL_SECONDS
         present = Counter(hand.node for hand in self._hands)
-        for vacancy in vacancies(self._cluster.nodes(), present, per_gpu=self._per_gpu):
+        nodes = [n for n in self._cluster.nodes() if self._failed.may_hire(n["NodeID"], now)]
+        for vacancy in vacancies(nodes, present, per_gpu=self._per_gpu):
             if self._limit is not None and len(self._hands) >= self._limit:
                 return
             # Where only some are wanted, they need not wait for a node that others have filled.
@@ -182,8 +185,8 @@ class Dispatch:
             self._report(attempt, answer)
 
     def _welcome(self, hand: Hand, facts: WorkerFacts) -> None:
-        hand.ready, self._failed_starts = True, 0
-        hand.node = self._cluster.node_of(hand.worker)
+        hand.ready, hand.node = True, self._cluster.node_of(hand.worker)
+        self._failed.started(hand.node)
         self._observer.worker_ready(facts)
         if facts.warning:
             self._observer.notice(facts.warning, "warning")
@@ -200,10 +203,8 @@ class Dispatch:
         self._next_notice = min(self._next_notice, self._cluster.now() + _FIRST_NOTICE_SECONDS)
         machine_lost = self._is_machine_lost(hand, death)
         if not hand.ready:
-            self._failed_starts += not machine_lost
-            if self._failed_starts >= _STARTS and not any(hand.ready for hand in self._hands):
-                reason = " ".join(str(death).split())
-                raise WorkerError(f"workers die while they start: {reason[:300]}")
+            if not machine_lost:
+                self._note_failed_start(hand.node, death)
             return
         queue = deque(attempt for _, attempt in hand.queue)
         while queue and (report := committed(self._job, queue[0].shard)):
@@ -212,6 +213,20 @@ class Dispatch:
         if queue and self._copies.is_lost(first := queue.popleft()):
             self._attempts.died(first, machine_lost=machine_lost)
         self._attempts.put_back(attempt for attempt in queue if self._copies.is_lost(attempt))
+
+    def _note_failed_start(self, node: str, death: WorkerDied) -> None:
+        """End the run where no machine is left on which workers start; else go on with others."""
+        reason = " ".join(str(death).split())[:300]
+        said = self._failed.died(node, self._cluster.now())
+        good = [n for n in self._cluster.nodes() if not self._failed.is_bad(n["NodeID"])]
+        ready = any(hand.ready for hand in self._hands)
+        if not ready and not vacancies(good, {}, per_gpu=self._per_gpu):
+            raise WorkerError(f"workers die while they start: {reason}")
+        if said:
+            names = {n["NodeID"]: n.get("NodeManagerHostname", "?") for n in self._cluster.nodes()}
+            where = f"on {names.get(node)}, which is left alone for a minute"
+            text = f"workers die while they start {where}: {reason}"
+            self._observer.notice(text, "warning")
 
     def _is_machine_lost(self, hand: Hand, death: WorkerDied) -> bool:
         """Say whether a worker died with all of its machine, for all that is known.
@@ -225,25 +240,10 @@ class Dispatch:
 
     def _explain_waiting(self) -> None:
         """Say what the run waits for, when it does."""
-        pending = [hand for hand in self._hands if not hand.ready]
-        if not pending and self._hands:
+        if self._hands and all(hand.ready for hand in self._hands):
             return
         if self._cluster.now() < self._next_notice:
             return
         self._next_notice = self._cluster.now() + _NOTICE_SECONDS
-        self._observer.notice(self._waiting_text(pending), "waiting")
-
-    def _waiting_text(self, pending: list[Hand]) -> str:
-        if not self._hands:
-            return (
-                "waiting: the cluster has no machine with a CPU or GPU for a worker; the run goes "
-                "on when one joins"
-            )
-        total, free = self._cluster.resources()
-        needs = sorted({hand.needs for hand in pending})
-        state = ", ".join(
-            f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s are free" for kind in needs
-        )
-        going = len(self._hands) - len(pending)
-        rest = f"{going} others are at work" if going else "the run goes on when one is free"
-        return f"waiting: {len(pending)} workers need a {' or '.join(needs)} each; {state}; {rest}"
+        text = waiting_text(self._hands, *self._cluster.resources())
+        self._observer.notice(text, "waiting")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -19,9 +19,10 @@ from .vacancy import Vacancy
 
 @dataclass(frozen=True, eq=False)
 class _Worker:
-    """An actor, and the ticket for the node where it is."""
+    """An actor, its node, and a ticket for the node where it is in fact, if that may be another."""
 
     actor: Any
+    node: str
     place: Any
 
 
@@ -32,6 +33,7 @@ class RayCluster:
         self._ray = ray
         self._job = job
         self._model = ray.put(model)
+        self._actors = ray.remote(ShardWorker)  # Once: Ray pickles and publishes it for 10 ms.
 
     def now(self) -> float:
         """Seconds of this machine's clock."""
@@ -59,22 +61,15 @@ class RayCluster:
             "scheduling_strategy": affinity,
             "max_restarts": 0,
         }
-        actor = (
-            self._ray.remote(ShardWorker)
-            .options(**options)
-            .remote(self._job, self._model, threads=vacancy.threads, device=vacancy.device)
+        actor = self._actors.options(**options).remote(
+            self._job, self._model, threads=vacancy.threads, device=vacancy.device
         )
-
-        def node_here(_worker: ShardWorker) -> Any:  # Within, so that it travels by its code.
-            import ray
-
-            return ray.get_runtime_context().get_node_id()
-
-        return _Worker(actor, actor.__ray_call__.remote(node_here)), actor.start.remote()
+        place = actor.__ray_call__.remote(_asking_where()) if spill else None
+        return _Worker(actor, vacancy.node, place), actor.start.remote()
 
     def node_of(self, worker: _Worker) -> str:
         """Name the node where a worker is that is ready."""
-        return str(self._ray.get(worker.place))
+        return worker.node if worker.place is None else str(self._ray.get(worker.place))
 
     def submit(self, worker: _Worker, shard: Shard) -> Any:
         """Put a shard behind what the worker has to do."""
@@ -99,12 +94,28 @@ class RayCluster:
             raise WorkerNotPlaced from error
         except (errors.RayActorError, errors.OutOfMemoryError, errors.WorkerCrashedError) as error:
             unreachable = isinstance(error, errors.ActorUnavailableError)
-            raise WorkerDied(str(error), unreachable=unreachable) from error
+            raise WorkerDied(_reason(str(error)), unreachable=unreachable) from error
         return answer
 
     def end(self, worker: _Worker) -> None:
         """Kill an actor."""
         self._ray.kill(worker.actor)
+
+
+def _asking_where() -> Callable[[ShardWorker], str]:
+    """Return what names a worker's node; nested, so that it travels by its code."""
+
+    def node_here(_worker: ShardWorker) -> str:
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
+
+    return node_here
+
+
+def _reason(text: str) -> str:
+    """Leave out the indented lines in which Ray identifies an actor: what follows says why."""
+    return " ".join(line for line in text.splitlines() if not line.startswith("\t"))
 
 
 def _told_by(error: Any, *, quote: bool) -> BatchscanError:

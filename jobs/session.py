@@ -21,6 +21,8 @@ from typing import Any
 from batchscan.errors import UsageError, WorkerError
 from batchscan.signals import ending_at_once, keep_signals
 
+from .cores import usable_cores
+
 _LIBRARIES = ("RAY_", "PYTHONBREAKPOINT", "ORT_", "TF_")  # How variables begin that they read.
 _OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum, nearly: only the model travels through it.
 
@@ -31,7 +33,8 @@ def ray_session(
 ) -> Iterator[ModuleType]:
     """Yield Ray, connected: to the caller's session, to a cluster, or to a local one of our own.
 
-    `workers` is how many CPU cores a local one offers, None for all; `address` is a cluster's.
+    `workers` is how many CPU cores a local one offers, None for all that this process may use;
+    `address` is a cluster's.
     """
     with same_environment():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -88,9 +91,10 @@ def _session(
     options["logging_level"] = logging.INFO if verbose else logging.ERROR
     if address is None:
         folder = _session_folder()
+        logging.getLogger("ray").setLevel(options["logging_level"])  # It counts before it starts.
         options |= {
             "address": "local",
-            "num_cpus": workers,  # None: what the machine, or its container, has.
+            "num_cpus": usable_cores() if workers is None else workers,
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
             "_temp_dir": folder,

@@ -45,3 +45,11 @@ def test_more_workers_than_shards() -> None:
     """An archive that is small for its cluster is cut for all of it."""
     found = run(replace(CALM, workers=50), images=2_000)
     assert (found.lost, found.counted) == (0, 2_000)
+
+
+@pytest.mark.parametrize("seed", [11, *range(200, 210)])
+def test_copies_that_die_too(seed: int) -> None:
+    """A shard whose worker died, and that of its copy, and again whoever got it, is still done."""
+    fleet = Fleet(workers=6, spread=0.3, slow_share=0.4, slow_times=20.0, seed=seed)
+    found = simulate(replace(fleet, deaths_per_shard=0.3), 600, shard_size=64, free=True)
+    assert found.counted == found.images

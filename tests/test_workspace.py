@@ -371,3 +371,29 @@ def test_record_is_written_whole_or_not_at_all(out: Path, monkeypatch: pytest.Mo
         with pytest.raises(OSError, match="No space"):
             workspace.begin(IDENTITY, replaces_result=True)
         assert workspace.state() == first
+
+
+def test_a_late_worker_beside_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that the driver lost sight of, and that goes on with its files, spoils no end.
+
+    It removes one before the driver does, and puts one in behind the driver's back.
+    """
+    out = tmp_path / "r.parquet"
+    unlink = Path.unlink
+
+    def unlink_beside_another(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "lock":
+            (path.parent / part_name(1, "late")).touch()
+        else:
+            unlink(path)
+        unlink(path, missing_ok)
+
+    with Workspace(out) as workspace:
+        workspace.begin(IDENTITY, replaces_result=False)
+        monkeypatch.setattr(Path, "unlink", unlink_beside_another)
+        workspace.remove()
+        monkeypatch.undo()
+    with Workspace(out) as workspace:
+        assert workspace.state() is None
+        workspace.remove()
+    assert not list(tmp_path.iterdir())

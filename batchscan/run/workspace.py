@@ -162,15 +162,26 @@ class Workspace:
         return state
 
     def discard(self) -> None:
-        """Forget everything in the folder but the lock."""
-        for entry in self.folder.iterdir():
+        """Forget everything in the folder but the lock.
+
+        A late worker of a driver that was killed may itself remove its files at the same time.
+        """
+        for entry in list(self.folder.iterdir()):
             if entry.name != _LOCK:
-                entry.unlink()
+                entry.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove the folder; the lock's file goes last, so nobody finds it without its lock."""
+        """Remove the folder; the lock's file goes last, so nobody finds it without its lock.
+
+        Where a late worker has put a part into it just now, it stays: the next run discards that.
+        """
         self.discard()
-        shutil.rmtree(self.folder)
+        (self.folder / _LOCK).unlink()
+        try:
+            self.folder.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
     def check_held(self) -> None:
         """Do nothing: the operating system takes its lock from no process that lives."""
