@@ -29,11 +29,11 @@ def scan(
     Both may be addresses on an object store, as text (`s3://bucket/folder`).
 
     `options` are the fields of `batchscan.config.ScanConfig`: `model`, `labels`, `threshold`,
-    `workers`, `workers_per_gpu`, `address`, `shard_size`, `runtime`, `include`, `exclude`,
-    `score_all`, `max_bytes`, `max_pixels`, `decode_seconds`, `id_key`, `hide_paths`, `fresh`. A
-    Ray that the caller has started (`ray.init`) is used, and left running; `progress` shows a bar
-    or log lines. With `workers=0`, an image that takes longer than `decode_seconds` ends the
-    process: nothing else can stop a decoder.
+    `workers`, `workers_per_gpu`, `address`, `shard_size`, `runtime`, `precision`, `include`,
+    `exclude`, `score_all`, `max_bytes`, `max_pixels`, `decode_seconds`, `id_key`, `hide_paths`,
+    `fresh`. A Ray that the caller has started (`ray.init`) is used, and left running; `progress`
+    shows a bar or log lines. With `workers=0`, an image that takes longer than `decode_seconds`
+    ends the process: nothing else can stop a decoder.
 
     Raises an error of `batchscan.errors`. Failed images are no error here: they are rows, counted
     in the summary, whose `too_many_failures` says whether `max_failures` was exceeded.

@@ -13,6 +13,7 @@ from batchscan.archive.display import display_path
 from batchscan.archive.root import check_archive
 from batchscan.archive.selection import Selection
 from batchscan.errors import UsageError
+from batchscan.model.card import PRECISIONS
 from batchscan.model.scorer import RUNTIMES
 from batchscan.privacy.pseudonym import path_column, read_key
 from batchscan.rules import DEFAULT_RULES, Rules
@@ -61,10 +62,10 @@ class ScanConfig:
     `model` is a bundle's folder (None: the one in the package), `threshold` a probability (None:
     the bundle's; with more than two classes there is none), `workers` their number (None: what the
     machines have; 0: score in this process, without Ray), `workers_per_gpu` how many share a GPU,
-    `address` a Ray cluster (None: a Ray of our own on this machine). `score_all` also scores what
-    would be skipped. The limits are those of `batchscan.rules.Rules`. `id_key` is the file with the
-    secret for pseudonyms of patients, and with `hide_paths` of paths. `profile` measures where the
-    time goes.
+    `address` a Ray cluster (None: a Ray of our own on this machine), `precision` that of the
+    network (`int8`: on processors only). `score_all` also scores what would be skipped. The limits
+    are those of `batchscan.rules.Rules`. `id_key` is the file with the secret for pseudonyms of
+    patients, and with `hide_paths` of paths. `profile` measures where the time goes.
     """
 
     archive: Location
@@ -77,6 +78,7 @@ class ScanConfig:
     address: str | None = None
     shard_size: int = DEFAULT_SHARD_SIZE
     runtime: str = "onnx"
+    precision: str = "fp32"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     fresh: bool = False
@@ -94,6 +96,7 @@ class ScanConfig:
         self._check_numbers()
         if self.runtime not in RUNTIMES:
             raise UsageError(f"--runtime {self.runtime}: expected one of {', '.join(RUNTIMES)}")
+        self._check_precision()
         if self.workers == 0 and self.address:
             raise UsageError("--workers 0 scores without Ray, so it cannot go with --address")
         if self.key is None and self.hide_paths:
@@ -140,6 +143,17 @@ class ScanConfig:
             name: path_column(str(value), rules) if isinstance(value, Path | Uri) else value
             for name, value in options.items()
         }
+
+    def _check_precision(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(
+                f"--precision {self.precision}: expected one of {', '.join(PRECISIONS)}"
+            )
+        if self.precision != "fp32" and self.runtime != "onnx":
+            raise UsageError(
+                f"--precision {self.precision} is for ONNX Runtime: leave --runtime {self.runtime} "
+                "out"
+            )
 
     def _check_numbers(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold <= 1:

@@ -30,6 +30,11 @@ def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
         return run_scan(config, dispatch, progress)
 
 
+def _workers_per_gpu(config: ScanConfig) -> int:
+    """Of integers a GPU makes other sums than a processor: they are left to processors."""
+    return 0 if config.precision == "int8" else config.workers_per_gpu
+
+
 def _score_on_ray(
     config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
 ) -> None:
@@ -39,5 +44,5 @@ def _score_on_ray(
         if config.address and (warning := warning_about(ray.get_runtime_context().gcs_address)):
             observer.notice(warning, "warning")
         cluster = RayCluster(ray, job, model)
-        limit, per_gpu = config.workers, config.workers_per_gpu
+        limit, per_gpu = config.workers, _workers_per_gpu(config)
         Dispatch(cluster, job, shards, Meters(observer), limit=limit, per_gpu=per_gpu).work()

@@ -34,7 +34,7 @@ def vacancies(
     """List the room that is left on `nodes` (as `ray.nodes()` tells them), best first.
 
     `present` says how many workers a node has already. GPUs come before cores, and nodes take
-    turns: where only some workers are wanted, they are spread.
+    turns: where only some workers are wanted, they are spread. With `per_gpu` 0, no GPU is used.
     """
     found: list[tuple[bool, int, Vacancy]] = []
     for node in nodes:
@@ -48,7 +48,7 @@ def _room(node: Mapping[str, Any], per_gpu: int) -> list[Vacancy]:
     """List all places of a node, taken or not."""
     gpus = int(node["Resources"].get("GPU", 0))
     cpus = int(node["Resources"].get("CPU", 0))
-    if not gpus:
+    if not gpus or not per_gpu:
         return [Vacancy(node["NodeID"], cpus=1, gpus=0, threads=1)] * cpus
     workers = gpus * per_gpu
     place = Vacancy(

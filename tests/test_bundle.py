@@ -88,7 +88,8 @@ def test_default_bundle_is_whole_and_small() -> None:
     assert (bundle.input_size, bundle.preprocessing) == (144, PREPROCESSING)
     files = list(bundle.folder.iterdir())
     assert {path.name for path in files} == {
-        *("card.json", "model.onnx", "model.keras", "reference.npz", "split.csv")
+        *("card.json", "model.onnx", "model.int8.onnx", "model.keras"),
+        *("reference.npz", "split.csv"),
     }
     assert sum(path.stat().st_size for path in files) <= 10_000_000
     scorer = open_scorer("onnx", bundle.model_bytes("onnx"), input_size=144)

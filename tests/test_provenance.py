@@ -32,6 +32,7 @@ def test_the_record_of_a_result(tmp_path: Path, archive: Path) -> None:
         "name": "tiny",
         "digest": bundle.digest,
         "classes": ["NORMAL", "PNEUMONIA"],
+        "precision": "fp32",
         "created": bundle.card["created"],
         **{name: details[name] for name in ("intended_use", "limits")},
     }

@@ -42,8 +42,9 @@ from batchscan.metrics.statistics import roc_auc
 from batchscan.model.bundle import Bundle, load_bundle, write_bundle
 from batchscan.model.reference import load_reference
 from batchscan.model.scorer import open_scorer
-from training import progress, run, workplace
+from training import progress, quantised, run, workplace
 from training.device import open_device
+from training.quantised import add_quantised
 from training.reference import add_reference
 from training.run import TrainingSummary, train
 
@@ -321,6 +322,23 @@ def test_reference_is_made_later(trained: Trained, tmp_path: Path) -> None:
         scores_of(bundle.model_bytes("onnx"), trained.data, rows) for bundle in (older, newer)
     )
     np.testing.assert_array_equal(before, after)
+
+
+def test_integers_are_added_later(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle gets the network in integers, all else stays; one that suffers is refused."""
+    monkeypatch.setattr(quantised, "MOST_MOVED", 1.0)
+    bundle = trained.summary.bundle
+    newer = add_quantised(trained.data, bundle.folder, tmp_path / "newer")
+    assert newer.digest == bundle.digest
+    drift = newer.card["int8"]
+    assert (drift["images"], drift["calibration_images"]) == (36, 36)
+    assert newer.at_precision("int8").model_bytes("onnx") != newer.model_bytes("onnx")
+    monkeypatch.setattr(quantised, "MOST_MOVED", -1.0)
+    with pytest.raises(BundleError, match="use this network at fp32"):
+        add_quantised(trained.data, bundle.folder, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_reference_without_the_trainings(trained: Trained, tmp_path: Path) -> None:

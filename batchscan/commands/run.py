@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 @click.option("--address", help="A running Ray cluster, such as auto or HOST:6379.")
 @click.option("--shard-size", type=int, default=256, show_default=True, help="Images per shard.")
 @click.option("--runtime", default="onnx", show_default=True, help="onnx or tensorflow.")
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    help="fp32, or int8: a faster network on processors; its scores differ a little.",
+)
 @click.option("--include", multiple=True, metavar="GLOB", help="Only such files (repeatable).")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="No such files (repeatable).")
 @click.option("--score-all", is_flag=True, help="Also score what is no frontal chest X-ray.")

@@ -3,6 +3,7 @@
     model/
     ├── card.json      what it is: input, classes, threshold, training data, figures, SHA-256s
     ├── model.onnx     the network that ONNX Runtime runs
+    ├── model.int8.onnx  the same in 8-bit integers, see `training.quantised` (optional)
     ├── model.keras    the same network as Keras saved it (optional)
     ├── split.csv      every training image and its side of the split (optional)
     ├── reference.npz  the training images in numbers, see `batchscan.model.reference` (optional)
@@ -22,7 +23,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,10 @@ from batchscan.model.card import (
     CARD,
     FORMAT,
     FORMAT_VERSION,
+    INT8_FILE,
     LISTED_FILES,
     MODEL_FILES,
+    PRECISIONS,
     RESTORE,
     check_card,
     digest_of,
@@ -63,7 +66,8 @@ class Bundle:
 
     `digest` identifies what produces the scores, `ood_score` included (network, reference, input
     size, recipe, classes). It leaves out the threshold and all prose: choosing another threshold
-    doesn't make another model.
+    doesn't make another model. `precision`, `fp32` or `int8`, says which of its networks scores:
+    they give other scores, so each has a digest of its own.
     """
 
     folder: Path
@@ -74,18 +78,37 @@ class Bundle:
     preprocessing: str
     digest: str
     card: Mapping[str, Any] = field(compare=False, repr=False)
+    precision: str = "fp32"
 
     @property
     def positive_class(self) -> str | None:
         """The class that a high score stands for; None where there are more than two."""
         return self.classes[-1] if len(self.classes) == 2 else None
 
+    def at_precision(self, precision: str) -> Bundle:
+        """Return this bundle with the network of a precision of `PRECISIONS`.
+
+        Raises `BundleError` where it holds none.
+        """
+        if precision == "int8" and INT8_FILE not in self.card["files"]:
+            raise BundleError(
+                f"{self.folder}: expected {INT8_FILE} for --precision int8, found none; make it "
+                "with `python -m training.quantised`, or leave --precision out"
+            )
+        return replace(self, precision=precision, digest=digest_of(self.card, precision))
+
+    def of_digest(self, digest: object) -> Bundle | None:
+        """Return this bundle at the precision that has a digest; None if it has it at none."""
+        found = [each for each in PRECISIONS if digest_of(self.card, each) == digest]
+        return self.at_precision(found[0]) if found else None
+
     def model_bytes(self, runtime: str) -> bytes:
         """Return the model file that `runtime` ("onnx" or "tensorflow") runs, verified again.
 
         Raises `BundleError` when the bundle holds no such file, or it changed since the card.
         """
-        name = MODEL_FILES[runtime]
+        int8 = self.precision == "int8" and runtime == "onnx"
+        name = INT8_FILE if int8 else MODEL_FILES[runtime]
         listed = self.card["files"]
         if name not in listed:
             raise BundleError(

@@ -14,8 +14,10 @@ FORMAT = "batchscan-bundle"
 FORMAT_VERSION = 1
 CARD = "card.json"
 MODEL_FILES = {"onnx": "model.onnx", "tensorflow": "model.keras"}
+INT8_FILE = "model.int8.onnx"
+PRECISIONS = ("fp32", "int8")
 REFERENCE = "reference.npz"
-LISTED_FILES = frozenset({*MODEL_FILES.values(), "split.csv", REFERENCE})
+LISTED_FILES = frozenset({*MODEL_FILES.values(), INT8_FILE, "split.csv", REFERENCE})
 RESTORE = "copy the bundle again, or train it anew"
 
 
@@ -77,13 +79,15 @@ def check_card(path: Path, card: Mapping[str, Any]) -> None:
         raise _unexpected(path, "files", listed, card.get("files"))
 
 
-def digest_of(card: Mapping[str, Any]) -> str:
+def digest_of(card: Mapping[str, Any], precision: str = "fp32") -> str:
     """Return the SHA-256 over all that scores (`ood_score`, too) and their meaning depend on.
 
-    The threshold and all prose are left out: with another threshold it is the same model.
+    The threshold and all prose are left out: with another threshold it is the same model. With
+    another precision it is another one.
     """
     files = card["files"]
-    produce = sorted([*MODEL_FILES.values(), REFERENCE])
+    networks = [INT8_FILE] if precision == "int8" else [*MODEL_FILES.values()]
+    produce = sorted([*networks, REFERENCE])
     parts = [f"{name} {files[name]}" for name in produce if name in files]
     parts += [f"input {card['input']['size']}", f"preprocessing {card['preprocessing']}"]
     parts += [f"class {name}" for name in card["classes"]]

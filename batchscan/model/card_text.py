@@ -12,6 +12,7 @@ from typing import Any
 
 from batchscan.model import card_tables
 from batchscan.model.bundle import Bundle
+from batchscan.model.card import INT8_FILE
 from batchscan.terminal.outline import one_line, outline, rates
 from batchscan.terminal.text import entries, paragraph, printable
 
@@ -31,6 +32,7 @@ def render_card(bundle: Bundle) -> str:
         "Training": outline(about),
         "Figures, with 95% intervals": _take(card, "figures", card_tables.figures),
         "Calibration": _take(card, "calibration", card_tables.calibration),
+        "The network in 8-bit integers": _take(card, "int8", outline),
         "Operating point": _operating_point(bundle, card),
         "Shift suite": _take(card, "shift_suite", card_tables.shift_suite),
         "Groups left out of training": _take(card, "groups_left_out", _groups),
@@ -50,7 +52,10 @@ def _files(digests: Mapping[str, str]) -> list[str]:
 def _identity(bundle: Bundle, card: Fields) -> list[str]:
     """Say what produces the scores. The bundle has read and checked all these fields."""
     size = bundle.input_size
-    pairs = [("model", bundle.digest), ("classes", ", ".join(bundle.classes))]
+    pairs = [("model", bundle.digest)]
+    if INT8_FILE in card["files"]:
+        pairs.append(("at int8", bundle.at_precision("int8").digest))
+    pairs.append(("classes", ", ".join(bundle.classes)))
     if bundle.positive_class:
         pairs.append(("high score", bundle.positive_class))
     pairs.append(("input", f"{size} x {size} grey pixels, decoded by {bundle.preprocessing}"))

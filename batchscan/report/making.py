@@ -65,9 +65,9 @@ def bundle_of(rows: Rows, model: Path | None) -> Bundle | None:
     bundle = load_bundle(model)
     record = rows.footer.get("model")
     expected = str(record.get("digest")) if isinstance(record, dict) else ""
-    if bundle.digest == expected:
+    if (made := bundle.of_digest(expected)) is not None:
         if bundle.classes == rows.classes:
-            return bundle
+            return made
         raise UsageError(
             f"{rows.result}: expected the classes of its model ({', '.join(bundle.classes)}), "
             f"found {', '.join(rows.classes)} in its record, which was changed; scan anew"

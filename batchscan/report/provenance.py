@@ -22,6 +22,7 @@ _PROGRAM = (
 _MODEL = (
     ("name", "Name"),
     ("digest", "Digest"),
+    ("precision", "Precision"),
     ("classes", "Classes"),
     ("created", "Created"),
     ("intended_use", "Intended use"),

@@ -82,7 +82,7 @@ def run_scan(
     Raises an error of `batchscan.errors`. What was finished before it stays in the working folder
     beside the output, where the next run of the same command finds it.
     """
-    bundle = load_matching_bundle(config.model)
+    bundle = load_matching_bundle(config.model).at_precision(config.precision)
     threshold = _threshold(config, bundle)
     labels = _read_labels(config, bundle)
     try:

@@ -45,6 +45,7 @@ def load_matching_bundle(folder: Path | None) -> Bundle:
 def software_record(bundle: Bundle) -> dict[str, Any]:
     """Name the program and the model that made the scores, in JSON's types."""
     identity = {"name": bundle.name, "digest": bundle.digest, "classes": list(bundle.classes)}
+    identity["precision"] = bundle.precision
     return {
         "version": VERSION,
         "commit": commit(),

@@ -75,7 +75,7 @@ def verify_result(
     hidden paths without their key.
     """
     footer = read_footer(result)
-    _check_model(result, footer, bundle)
+    bundle = _that_scored(result, footer, bundle)
     _check_key(result, footer, id_key)
     check_archive(archive)
     found = survey(result, bundle.classes)
@@ -94,10 +94,12 @@ def verify_result(
     return Verification(result, archive, bundle.name, seals, found, len(numbers), findings)
 
 
-def _check_model(result: Location, footer: Mapping[str, Any], bundle: Bundle) -> None:
+def _that_scored(result: Location, footer: Mapping[str, Any], bundle: Bundle) -> Bundle:
+    """Return the bundle at the precision that the scores were made with."""
     recorded = footer.get("model")
     recorded = recorded if isinstance(recorded, Mapping) else {}
-    if recorded.get("digest") != bundle.digest:
+    made = bundle.of_digest(recorded.get("digest"))
+    if made is None:
         raise UsageError(
             f"{result}: expected the model {recorded.get('name')} "
             f"({str(recorded.get('digest'))[:16]}...), which made its scores, found {bundle.name} "
@@ -114,6 +116,7 @@ def _check_model(result: Location, footer: Mapping[str, Any], bundle: Bundle) ->
             f"{footer.get('preprocessing')}; use the batchscan that made it "
             f"({footer.get('version')})"
         )
+    return made
 
 
 def _check_key(result: Location, footer: Mapping[str, Any], id_key: bytes | None) -> None:

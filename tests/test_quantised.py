@@ -1,0 +1,148 @@
+"""The network in 8-bit integers: how it is made, and what a scan with it says of itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from tiny_bundle import tiny_onnx, write_tiny_bundle
+
+import batchscan
+from batchscan.errors import BundleError, UsageError
+from batchscan.model.bundle import DEFAULT_FOLDER, load_bundle
+from batchscan.model.scorer import open_scorer
+from batchscan.phantom import draw_archive, draw_phantom
+from batchscan.verify.verification import verify_result
+from jobs.vacancy import vacancies
+from training.quantised import MOST_MOVED, Drift, quantise
+
+IMAGES = 6
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("int8") / "archive"
+    draw_archive(folder, images=IMAGES, seed=3)
+    return folder
+
+
+def scan(archive: Path, out: Path, **options: Any) -> list[float]:
+    """Return the scores of the images that have one."""
+    batchscan.scan(archive, out, **{"workers": 0, "precision": "int8"} | options)
+    return pq.read_table(out)["score"].drop_null().to_pylist()
+
+
+def record(out: Path) -> dict[str, Any]:
+    return json.loads(pq.read_schema(out).metadata[b"batchscan"])
+
+
+def test_scores_are_near_those_of_fp32(archive: Path, tmp_path: Path) -> None:
+    """Integers score a little otherwise, within the limit, and the record tells which scored."""
+    plain = scan(archive, tmp_path / "plain.parquet", precision="fp32")
+    integers = scan(archive, tmp_path / "int8.parquet")
+    assert plain != integers
+    assert np.abs(np.subtract(plain, integers)).max() <= MOST_MOVED
+    models = [record(tmp_path / f"{name}.parquet")["model"] for name in ("plain", "int8")]
+    assert [model["precision"] for model in models] == ["fp32", "int8"]
+    assert models[0]["digest"] == load_bundle().digest != models[1]["digest"]
+    distances = pq.read_table(tmp_path / "int8.parquet")["ood_score"].drop_null()
+    assert len(distances) == len(integers)
+
+
+def test_no_result_holds_both(archive: Path, tmp_path: Path) -> None:
+    """Rows of one precision are never completed with those of the other."""
+    scan(archive, tmp_path / "r.parquet")
+    with pytest.raises(UsageError, match="scores of another model"):
+        scan(archive, tmp_path / "r.parquet", precision="fp32")
+    assert scan(archive, tmp_path / "r.parquet", precision="fp32", fresh=True)
+
+
+def test_a_result_is_verified_with_the_precision_that_made_it(
+    archive: Path, tmp_path: Path
+) -> None:
+    """`verify` needs no option: the record says which network scored."""
+    for precision in ("fp32", "int8"):
+        scan(archive, tmp_path / "r.parquet", precision=precision, fresh=True)
+        found = verify_result(tmp_path / "r.parquet", archive, load_bundle())
+        assert found.confirmed
+
+
+def test_workers_and_shards_change_nothing(archive: Path, tmp_path: Path) -> None:
+    """The same bits from this process and from Ray's workers, whatever the shards."""
+    here = scan(archive, tmp_path / "here.parquet")
+    assert scan(archive, tmp_path / "ray.parquet", workers=2, shard_size=1) == here
+
+
+def test_gpus_are_left_alone() -> None:
+    """Integers are scored on the cores of a node that has GPUs."""
+    node = {"NodeID": "a", "Alive": True, "Resources": {"CPU": 4.0, "GPU": 2.0}}
+    found = vacancies([node], {}, per_gpu=0)
+    assert [(each.device, each.cpus, each.threads) for each in found] == [("cpu", 1, 1)] * 4
+
+
+def test_a_bundle_without_the_file(archive: Path, tmp_path: Path) -> None:
+    """One line says what is missing, and how to make it."""
+    bundle = write_tiny_bundle(tmp_path / "model")
+    with pytest.raises(BundleError, match=r"expected model\.int8\.onnx .*training\.quantised"):
+        scan(archive, tmp_path / "r.parquet", model=bundle.folder)
+
+
+@pytest.mark.parametrize("options", [{"precision": "int4"}, {"runtime": "tensorflow"}])
+def test_what_cannot_be(archive: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    """Other precisions, and integers in TensorFlow, are refused before anything is read."""
+    with pytest.raises(UsageError, match="--precision"):
+        scan(archive, tmp_path / "r.parquet", **options)
+
+
+def test_a_damaged_file(archive: Path, tmp_path: Path) -> None:
+    """A file that is not the one of the card does not score, whichever precision is asked for."""
+    folder = shutil.copytree(DEFAULT_FOLDER, tmp_path / "model")
+    (folder / "model.int8.onnx").write_bytes(b"x")
+    with pytest.raises(BundleError, match=r"model\.int8\.onnx: damaged"):
+        scan(archive, tmp_path / "r.parquet", model=folder, precision="fp32")
+
+
+def sample(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    rng = np.random.default_rng(5)
+    return np.stack([draw_phantom(rng, number % 2 == 1, size, size) for number in range(64)])
+
+
+def test_made_twice() -> None:
+    """The same network and images give the same file; its scores do not hang on their number."""
+    bundle = load_bundle()
+    images = sample(bundle.input_size)
+    first, second = (quantise(bundle.model_bytes("onnx"), images) for _ in range(2))
+    assert first == second
+    scorer = open_scorer("onnx", first, input_size=bundle.input_size)
+    assert scorer.features is not None
+    np.testing.assert_array_equal(scorer.score(images)[:5], scorer.score(images[:5]))
+
+
+def test_nothing_to_quantise() -> None:
+    """A network without convolutions is refused."""
+    with pytest.raises(BundleError, match="several convolutions"):
+        quantise(tiny_onnx(16), sample(16))
+
+
+@pytest.mark.parametrize(
+    ("auc", "moved", "fits"),
+    [
+        (0.9891, 0.05, True),
+        (0.9889, 0.01, False),
+        (0.99, 0.0501, False),
+        (0.99, float("nan"), False),
+    ],
+)
+def test_limits(auc: float, moved: float, fits: bool) -> None:
+    """Integers that rank worse, or move any score far, are not written."""
+    drift = Drift(1000, 256, 0.99, auc, 0.001, moved)
+    if fits:
+        drift.check()
+    else:
+        with pytest.raises(BundleError, match="nothing is written"):
+            drift.check()
