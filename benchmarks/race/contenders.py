@@ -22,7 +22,8 @@ class Contender:
 
     `modules` must be importable and `programs` on the path, else it is not installed. `same_pixels`
     says that it decodes as batchscan does: then its scores must be equal but for rounding. `kind`
-    is `ours`, `peer`, or `reference` for what is no system of its own.
+    is `ours` (batchscan, with further `options`), `peer`, or `reference` for what is no system of
+    its own.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Contender:
     programs: tuple[str, ...] = ()
     same_pixels: bool = False
     scores: bool = True
+    options: tuple[str, ...] = ()
 
     @property
     def missing(self) -> str | None:
@@ -42,8 +44,8 @@ class Contender:
 
     def command(self, task: Task) -> list[str]:
         """Return its command line."""
-        if self.name == OURS:
-            return batchscan_run.command(task)
+        if self.kind == "ours":
+            return [*batchscan_run.command(task), *self.options]
         return [sys.executable, "-m", f"benchmarks.race.peers.{self.name}", *task.arguments()]
 
 
@@ -53,6 +55,12 @@ CEILING = "decoding_alone"
 
 CONTENDERS = (
     Contender(OURS, "batchscan", kind="ours", same_pixels=True),
+    Contender(
+        "batchscan_int8",
+        "batchscan --precision int8",
+        kind="ours",
+        options=("--precision", "int8"),
+    ),
     Contender(
         "ray_data_documented", "Ray Data, as documented", modules=("ray", "keras", "tensorflow")
     ),

@@ -116,9 +116,9 @@ def _run(
         limit=course.limit,
         environment=environment(),
         watch_memory=watch_memory,
-        each_tick=watcher.look if contender.name == OURS else lambda: None,
+        each_tick=watcher.look if contender.kind == "ours" else lambda: None,
     )
-    return ended, watcher.marks if contender.name == OURS else read_marks(task.marks)
+    return ended, watcher.marks if contender.kind == "ours" else read_marks(task.marks)
 
 
 def _time(ended: Ended, marks: Marks) -> Time:
