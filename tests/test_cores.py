@@ -34,6 +34,16 @@ def test_the_least_of_quota_and_affinity(
     assert usable_cores() == expected
 
 
+def test_another_version_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Ray does not tell how it counts, the cores that the process may use count."""
+    from ray._private import utils
+
+    monkeypatch.delattr(utils, "get_num_cpus")
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(3)))
+    assert usable_cores() == 3
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one core")
 def test_a_pinned_run() -> None:
     """A run that may use one core of several, as a scheduler grants it, has one worker's room."""
