@@ -34,7 +34,6 @@ from batchscan.errors import BatchscanError, BundleError
 from batchscan.metrics.statistics import roc_auc
 from batchscan.model.bundle import Bundle, refuse_unless_replaceable
 from batchscan.model.card import INT8_FILE
-from batchscan.model.scorer import BATCH
 from batchscan.run.provenance import load_matching_bundle
 from training.device import require_packages
 from training.progress import say
@@ -100,7 +99,7 @@ def add_quantised(dataset: Path, folder: Path, out: Path) -> Bundle:
 
 
 def quantise(content: bytes, sample: NDArray[np.uint8]) -> bytes:
-    """Return a network (`model.onnx`) in integers; `sample` is uint8 (N, S, S), N at least 32.
+    """Return a network (`model.onnx`) in integers; `sample` is uint8 (N, S, S).
 
     The same bytes for the same network and sample. Raises `BundleError` where nothing in it can be
     quantised.
@@ -122,7 +121,7 @@ def quantise(content: bytes, sample: NDArray[np.uint8]) -> bytes:
             quantize_static(
                 plain,
                 integers,
-                _Batches(sample),
+                _Inputs(sample),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=True,
@@ -135,17 +134,19 @@ def quantise(content: bytes, sample: NDArray[np.uint8]) -> bytes:
         return integers.read_bytes()
 
 
-class _Batches:
-    """Hands the sample to the quantiser, as its `CalibrationDataReader` does."""
+class _Inputs:
+    """Hands the sample to the quantiser, as its `CalibrationDataReader` does.
+
+    One image at a time: it cannot join batches of different lengths.
+    """
 
     def __init__(self, sample: NDArray[np.uint8]) -> None:
-        whole = len(sample) - len(sample) % BATCH
-        self._batches: Iterator[Any] = iter(np.split(sample[:whole], whole // BATCH))
+        self._images = iter(sample)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         """Return the inputs of the next run, None at the end."""
-        batch = next(self._batches, None)
-        return None if batch is None else {"images": batch}
+        image = next(self._images, None)
+        return None if image is None else {"images": image[np.newaxis]}
 
 
 def _write_folded(content: bytes, file: Path) -> None:
@@ -185,8 +186,9 @@ def _quietly() -> Iterator[None]:
 
 
 def _spread(count: int) -> NDArray[np.int64]:
-    """Choose images from 0 to `count` - 1, evenly spread."""
-    return np.linspace(0, count - 1, min(_CALIBRATION_IMAGES, count // 2)).astype(np.int64)
+    """Choose images from 0 to `count` - 1, evenly spread; half of them at most."""
+    chosen = min(_CALIBRATION_IMAGES, max(1, count // 2))
+    return np.linspace(0, count - 1, chosen).astype(np.int64)
 
 
 def _measure(
@@ -213,7 +215,7 @@ def _measure(
 def _auc(labels: NDArray[np.int64], scores: NDArray[np.float32]) -> float:
     columns = {1: scores} if scores.ndim == 1 else dict(enumerate(scores.T))
     found = [roc_auc(labels == number, column) for number, column in columns.items()]
-    return min(value for value in found if value is not None)
+    return min((value for value in found if value is not None), default=float("nan"))
 
 
 def main() -> None:
