@@ -86,15 +86,16 @@ def identity_of(footer: Mapping[str, Any]) -> Identity:
 def refuse_difference(place: Location, found: Identity, wanted: Identity) -> None:
     """Raise `UsageError` unless rows of both can stand in one result."""
     _refuse_other_pseudonyms(place, found, wanted)
-    for what, old, new in (
-        ("model", found.model[:16], wanted.model[:16]),
-        ("preprocessing", found.preprocessing, wanted.preprocessing),
-        ("archive", found.archive, wanted.archive),
+    as_before = "use the same --model and --precision, "
+    for what, old, new, remedy in (
+        ("model", found.model[:16], wanted.model[:16], as_before),
+        ("preprocessing", found.preprocessing, wanted.preprocessing, ""),
+        ("archive", found.archive, wanted.archive, ""),
     ):
         if old != new:
             raise UsageError(
-                f"{place} holds scores of another {what} ({old}, now {new}): choose another --out, "
-                "or score everything anew with --fresh"
+                f"{place} holds scores of another {what} ({old}, now {new}): {remedy}choose "
+                "another --out, or score everything anew with --fresh"
             )
 
 
