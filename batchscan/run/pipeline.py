@@ -24,7 +24,6 @@ from batchscan.archive.selection import Selection
 from batchscan.config import ScanConfig
 from batchscan.container.reading import close_containers
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
-from batchscan.image.decode import PREPROCESSING
 from batchscan.image.signature import readable_formats
 from batchscan.labels.file import read_labels
 from batchscan.labels.lookup import LabelTable
@@ -47,14 +46,13 @@ from batchscan.results.result import (
     write_part,
     write_result,
 )
+from batchscan.run.beginning import begin
 from batchscan.run.digest import RowsDigest, sealed
 from batchscan.run.observer import Observer, Progress
 from batchscan.run.plan import FinishedRows, Order, PlanCounts, plan_shards
 from batchscan.run.provenance import (
     host_facts,
-    identity_of,
     load_matching_bundle,
-    refuse_difference,
     software_record,
 )
 from batchscan.run.rows import ResultRows
@@ -64,8 +62,8 @@ from batchscan.run.stopwatch import Profile, Stopwatch
 from batchscan.run.summary import ScanSummary
 from batchscan.run.tally import Tally
 from batchscan.run.worker import Job
-from batchscan.run.workspace import Identity, RunState, Workspace
-from batchscan.schema import LIMITED, SKIPS, TRANSIENT, score_schema
+from batchscan.run.workspace import RunState, Workspace
+from batchscan.schema import score_schema
 from batchscan.storage.location import Location, real_location, shown
 from batchscan.storage.place import is_there, remedy
 from batchscan.storage.workspace import StoreWorkspace, open_workspace
@@ -158,10 +156,12 @@ class _Scan:
         self._plan = PlanCounts()
         self._tally = Tally(self._progress, self._plan)
         self._rows = ResultRows(bundle, threshold, labels, archive_name(self._archive))
-        self._retried = TRANSIENT
+        self._retried: frozenset[str] = frozenset()
 
     def run(self, dispatch: Dispatch) -> ScanSummary:
-        state = self._begin()
+        state, self._retried = begin(
+            self._config, self._bundle, self._archive_name(), self._workspace
+        )
         try:
             self._score(state, dispatch)
         finally:
@@ -177,48 +177,8 @@ class _Scan:
         self._workspace.remove()
         return self._summarise(metrics)
 
-    def _begin(self) -> RunState:
-        """Refuse what does not belong together, then record the start."""
-        rules = self._config.rules
-        identity = Identity(
-            self._archive_name(),
-            self._bundle.digest,
-            PREPROCESSING,
-            key_check(rules.id_key),
-            rules.hide_paths,
-        )
-        earlier = self._workspace.state()
-        replaces = self._config.fresh or (earlier is not None and earlier.replaces_result)
-        if is_there(self._workspace.out):
-            # Also with --fresh: never replace a file that is no result of ours.
-            footer = read_footer(self._workspace.out)
-            if not replaces:
-                refuse_difference(self._workspace.out, identity_of(footer), identity)
-                self._compare_limits(footer.get("options"))
-        if self._config.fresh or earlier is None:
-            self._workspace.discard()
-        else:
-            refuse_difference(self._workspace.folder, earlier.identity, identity)
-            self._compare_limits(earlier.limits)
-        after = earlier.generation if earlier else 0
-        return self._workspace.begin(
-            identity, replaces_result=replaces, after=after, limits=rules.limits()
-        )
-
     def _archive_name(self) -> str:
         return path_column(shown(self._archive), self._config.rules)
-
-    def _compare_limits(self, earlier: Any) -> None:
-        """Where rows were made under other limits, or nobody knows which, what hit them may pass.
-
-        What was scored under higher limits stays scored.
-        """
-        limits = self._config.rules.limits()
-        known = earlier if isinstance(earlier, dict) else {}
-        if any(known.get(name) != value for name, value in limits.items()):
-            self._retried |= LIMITED
-        if known.get("score_all") != self._config.score_all:
-            self._retried |= SKIPS.keys()
 
     def _score(self, state: RunState, dispatch: Dispatch) -> None:
         """Score what is not finished yet. Without anything to do, no worker is started."""
