@@ -32,7 +32,10 @@ from benchmarks.race.task import CORES, Task
 def main() -> None:
     """Run the race, print its table and write it; each round saves what there is so far."""
     options = _arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        sys.exit(f"{options.out}: the result cannot be written there ({problem.strerror})")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # What runs is ended, too.
     entries = [Entry(each) for each in CONTENDERS if each.name in {OURS, *options.peers}]
     with tempfile.TemporaryDirectory(prefix="race-", dir=options.work) as folder:
