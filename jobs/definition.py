@@ -47,7 +47,7 @@ class Job:
     cpus: int = 8
     memory: str = "16G"
     hours: int = 24
-    image: str = "batchscan:cpu"
+    image: str | None = None
     log: str | None = None
     older_operator: bool = False
 
@@ -59,7 +59,7 @@ class Job:
             )
         if not _MEMORY.fullmatch(self.memory):
             raise UsageError(f"--memory {self.memory}: expected a size such as 16G or 900M")
-        for text in (self.archive, self.out, self.command, self.image, *self.arguments):
+        for text in (self.archive, self.out, self.command, self.container_image, *self.arguments):
             if re.search(r"[\x00-\x1f\x7f]", text):
                 raise UsageError(
                     f"{text!r}: a definition cannot hold control characters such as line breaks; "
@@ -70,6 +70,11 @@ class Job:
     def words(self) -> tuple[str, ...]:
         """The whole command."""
         return (self.command, "run", *self.arguments)
+
+    @property
+    def container_image(self) -> str:
+        """The image of all containers: that for GPUs scores on processors as well."""
+        return self.image or ("batchscan:gpu" if self.gpus else "batchscan:cpu")
 
     @property
     def log_file(self) -> str:

@@ -45,6 +45,27 @@ def test_examples_are_what_the_command_makes(name: str, tmp_path: Path) -> None:
     assert (tmp_path / name).read_text() == (EXAMPLES / name).read_text()
 
 
+@pytest.mark.parametrize(
+    ("options", "image"),
+    [
+        ((), "batchscan:cpu"),
+        (("--gpus", "1"), "batchscan:gpu"),
+        (("--gpus", "1", "--image", "ours:1"), "ours:1"),
+    ],
+)
+def test_the_image_fits_the_machines(options: tuple[str, ...], image: str) -> None:
+    """Containers that are given GPUs come from the image that can use them, or the one named."""
+    done = run("job", "kuberay", *LOCAL, *options)
+    assert set(re.findall(r"image: \"?([^\"\n]+)", done.stdout)) == {image}
+
+
+def test_integers_take_no_gpus() -> None:
+    """GPUs that no worker would use are not asked for."""
+    done = run("job", "slurm", *LOCAL, "--gpus", "1", "--precision", "int8")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "leave --gpus out" in done.stderr
+
+
 def test_every_example_is_made() -> None:
     """No example is left over from something that the command no longer makes."""
     assert {file.name for file in EXAMPLES.iterdir()} == set(TYPICAL)

@@ -45,7 +45,9 @@ _OWN_OPTIONS = (
     click.Option(
         ["--hours"], type=click.IntRange(1), default=24, show_default=True, help="At most."
     ),
-    click.Option(["--image"], default="batchscan:cpu", show_default=True, help="On Kubernetes."),
+    click.Option(
+        ["--image"], help="On Kubernetes.  [default: batchscan:gpu with --gpus, else batchscan:cpu]"
+    ),
     click.Option(["--older-operator"], is_flag=True, help="A CronJob in place of a RayCronJob."),
     click.Option(["--into"], type=click.Path(path_type=Path), help="A folder for the files."),
 )
@@ -127,6 +129,8 @@ def _words(context: click.Context, run: click.Command, kind: str) -> tuple[str, 
             raise UsageError(f"--address: {kind} knows the cluster's address; leave the option out")
         if parameter.name == "workers" and value == 0 and kind in _ON_SERVERS:
             raise UsageError(f"--workers 0 scores without Ray, which {kind} starts; leave it out")
+        if parameter.name == "precision" and value == "int8" and context.params["gpus"]:
+            raise UsageError("--precision int8 scores on processors only; leave --gpus out")
         words += _as_words(parameter, value, kind)
     return tuple(words)
 
