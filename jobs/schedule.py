@@ -67,7 +67,7 @@ def _is_valid(part: str, low: int, high: int) -> bool:
 
 def _steps(field: str, low: int) -> str:
     """Write a field of numbers as systemd does."""
-    if field == "*":
+    if "*" in field.split(","):
         return "*"
     parts = (_PART.fullmatch(part) for part in field.split(","))
     return ",".join(_step(match, low) for match in parts if match)
@@ -83,7 +83,7 @@ def _step(match: re.Match[str], low: int) -> str:
 
 def _weekdays(field: str) -> str:
     """Name the days of the week; systemd has no steps of them, so each is named."""
-    if field == "*":
+    if "*" in field.split(","):
         return ""
     numbers: set[int] = set()
     for part in field.split(","):

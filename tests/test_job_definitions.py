@@ -136,6 +136,7 @@ def test_what_cannot_be_is_refused(arguments: list[str], message: str) -> None:
         ("0 6 * */3 *", "*-01/3-* 06:00:00"),
         ("5 0 * * 1-5", "Mon,Tue,Wed,Thu,Fri *-*-* 00:05:00"),
         ("5 0 * * 0,7", "Sun *-*-* 00:05:00"),
+        ("*,5 2 * * 1,*", "*-*-* 02:*:00"),
     ],
 )
 def test_schedules_mean_the_same(cron: str, systemd: str) -> None:
