@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -82,6 +83,17 @@ def test_a_worker_does_without_pandas(archive: Path, tmp_path: Path, tiny_bundle
     command = [sys.executable, "-c", WORKER, archive, tmp_path, tiny_bundle / "model.onnx"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_scan_does_without_pandas(archive: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    """`batchscan run` scores and writes metrics without the time that importing pandas takes."""
+    command = [sys.executable, "-X", "importtime", "-m", "batchscan", "run", archive]
+    options = ["--out", tmp_path / "out.parquet", "--model", tiny_bundle, "--workers", "0"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "out.metrics.parquet").exists()
+    assert re.search(r"\| +pyarrow$", done.stderr, re.MULTILINE)
+    assert not re.search(r"\| +pandas[.]", done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -113,10 +113,12 @@ def run(
     from batchscan.commands.report import check_report_of_run, report_of_run
     from batchscan.config import FailureLimit, ScanConfig
     from batchscan.run.log import RunLog
+    from batchscan.run.without_pandas import leave_pandas_out
     from batchscan.terminal.profile import render_profile
     from batchscan.terminal.progress import open_progress
     from batchscan.terminal.summary_text import render_summary
 
+    leave_pandas_out()
     as_json = log_format == "json"
     log = RunLog(options["out"], fresh=options["fresh"], as_json=as_json, summary_file=summary)
     try:

@@ -1,4 +1,4 @@
-"""A process in which pyarrow does without pandas, for workers, which have no use for it."""
+"""A process in which pyarrow does without pandas: a scan and its workers have no use for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def leave_pandas_out() -> None:
     """Have pyarrow look for pandas now, in vain, unless somebody has imported it before.
 
     With the first array that it makes of a list, pyarrow imports pandas where it is installed, to
-    recognise its types: a third of a second of each worker before its first part, and 40 MB. It
+    recognise its types: a third of a second before a worker's first part, and 40 MB. It
     looks once; only what makes a pandas table looks again.
     """
     if "pandas" in sys.modules:
