@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tiny_bundle import tiny_onnx, write_tiny_bundle
@@ -17,6 +19,8 @@ from batchscan.errors import BundleError, UsageError
 from batchscan.model.bundle import DEFAULT_FOLDER, load_bundle
 from batchscan.model.scorer import open_scorer
 from batchscan.phantom import draw_archive, draw_phantom
+from batchscan.report.input.reading import read_rows
+from batchscan.report.sheets.picture_caption import caption_of
 from batchscan.verify.verification import verify_result
 from jobs.vacancy import vacancies
 from training.quantised import MOST_MOVED, Drift, quantise
@@ -70,6 +74,47 @@ def test_a_result_is_verified_with_the_precision_that_made_it(
         scan(archive, tmp_path / "r.parquet", precision=precision, fresh=True)
         found = verify_result(tmp_path / "r.parquet", archive, load_bundle())
         assert found.confirmed
+
+
+def shifted(out: Path, by: float) -> None:
+    """Move one score of a result, and leave the rest of the file as it is."""
+    table = pq.read_table(out)
+    scores = table["score"].to_pylist()
+    number = next(place for place, score in enumerate(scores) if score is not None)
+    scores[number] += by if scores[number] < 0.5 else -by
+    column = pa.array(scores, pa.float32())
+    pq.write_table(table.set_column(table.column_names.index("score"), "score", column), out)
+
+
+def test_another_processor_is_no_disagreement(archive: Path, tmp_path: Path) -> None:
+    """Where a sum is rounded otherwise, integers take another step: verify allows for it."""
+    for precision, agrees in (("int8", True), ("fp32", False)):
+        out = tmp_path / f"{precision}.parquet"
+        scan(archive, out, precision=precision)
+        shifted(out, 0.005)
+        found = verify_result(out, archive, load_bundle()).findings
+        assert (found.verdicts["score"] == 0) == agrees
+        assert found.largest == pytest.approx(0.005, rel=0.01)
+    shifted(tmp_path / "int8.parquet", 0.02)
+    found = verify_result(tmp_path / "int8.parquet", archive, load_bundle()).findings
+    assert found.verdicts["score"] == 1
+    assert found.tolerance == 0.01
+
+
+@pytest.mark.parametrize(("precision", "again"), [("int8", None), ("fp32", 0.505)])
+def test_pictures_allow_for_it_as_well(
+    archive: Path, tmp_path: Path, precision: str, again: float | None
+) -> None:
+    """A report's picture is not marked for what verify lets pass."""
+    scan(archive, tmp_path / "r.parquet", precision=precision)
+    rows = read_rows(tmp_path / "r.parquet")
+    table = rows.table.set_column(
+        rows.table.column_names.index("score"),
+        "score",
+        pa.array([0.5] * len(rows.table), pa.float32()),
+    )
+    caption = caption_of(replace(rows, table=table), 0, "a.png", np.float32(0.505))
+    assert caption.again == (None if again is None else pytest.approx(again))
 
 
 def test_workers_and_shards_change_nothing(archive: Path, tmp_path: Path) -> None:
