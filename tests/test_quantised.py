@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -12,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from tiny_bundle import tiny_onnx, write_tiny_bundle
 
 import batchscan
+from batchscan.cli import main
 from batchscan.errors import BundleError, UsageError
 from batchscan.model.bundle import DEFAULT_FOLDER, load_bundle
 from batchscan.model.scorer import open_scorer
@@ -150,6 +153,36 @@ def test_a_damaged_file(archive: Path, tmp_path: Path) -> None:
     (folder / "model.int8.onnx").write_bytes(b"x")
     with pytest.raises(BundleError, match=r"model\.int8\.onnx: damaged"):
         scan(archive, tmp_path / "r.parquet", model=folder, precision="fp32")
+
+
+def test_a_file_that_is_no_network(archive: Path, tmp_path: Path) -> None:
+    """A file that the card lists, but that is no network, is named, and what to do."""
+    folder = shutil.copytree(DEFAULT_FOLDER, tmp_path / "model")
+    (folder / "model.int8.onnx").write_bytes(b"x")
+    card = json.loads((folder / "card.json").read_text())
+    card["files"]["model.int8.onnx"] = hashlib.sha256(b"x").hexdigest()
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(
+        BundleError, match=r"model\.int8\.onnx.* cannot be loaded .*copy the bundle"
+    ):
+        scan(archive, tmp_path / "r.parquet", model=folder)
+
+
+def test_the_precision_is_told(archive: Path, tmp_path: Path) -> None:
+    """The end of a run, its summary file, and a comparison say which precision scored."""
+    for precision in ("fp32", "int8"):
+        out, summary = tmp_path / f"{precision}.parquet", tmp_path / f"{precision}.json"
+        command = ["run", str(archive), "--out", str(out), "--workers", "0"]
+        command += ["--precision", precision, "--summary", str(summary)]
+        said = CliRunner().invoke(main, command, catch_exceptions=False).stdout
+        assert (" at int8; " in said) == (precision == "int8")
+        assert json.loads(summary.read_text())["precision"] == precision
+    files = [str(tmp_path / f"{precision}.parquet") for precision in ("fp32", "int8")]
+    said = CliRunner().invoke(main, ["compare", *files], catch_exceptions=False).stdout
+    assert "A fp32; B int8" in said
+    assert "scored at other precisions (A: fp32, B: int8)" in said
+    same = CliRunner().invoke(main, ["compare", files[0], files[0]], catch_exceptions=False)
+    assert "other precisions" not in same.stdout
 
 
 def sample(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -328,6 +328,7 @@ class _Scan:
             too_many_failures=not self._config.max_failures.allows(
                 self._rows.counts.failed.total(), self._rows.counts.found
             ),
+            precision=self._bundle.precision,
             profile=self._profile() if self._config.profile else None,
         )
 
