@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
+import batchscan
 from batchscan.cli import main
 from batchscan.results.result import read_footer
+from batchscan.run import pipeline
 from batchscan.run.shard import Shard
 from batchscan.run.stopwatch import STAGES, Profile, Stopwatch
 from batchscan.run.worker import Job, ShardWorker
@@ -128,9 +133,32 @@ def test_the_command_prints_and_writes_the_profile(
     table = said[said.index(next(line for line in said if "ms/image" in line)) + 1 :]
     assert [line.split()[0] for line in table] == [*STAGES, "first"]
     profile = json.loads(file.read_text())["profile"]
-    assert set(profile["driver"]) == {"list", "wait", "write"}
+    assert set(profile["driver"]) == {"list", "wait", "write", "rest"}
     assert set(profile["workers"]) == set(STAGES) - {"list"}
     assert profile["images"] == json.loads(file.read_text())["counts"]["found"]
+
+
+def test_the_driver_leaves_nothing_out(
+    archive: Path, tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's seconds are those of its run: metrics count, and what has no name of its own."""
+    clock = itertools.count()
+    slow = {"write_metrics": 1000, "begin": 100}
+    for name, seconds in slow.items():
+        plain = getattr(pipeline, name)
+
+        def later(*given: Any, plain: Any = plain, seconds: int = seconds) -> Any:
+            collections.deque(itertools.islice(clock, seconds), maxlen=0)
+            return plain(*given)
+
+        monkeypatch.setattr(pipeline, name, later)
+    monkeypatch.setattr(pipeline, "Stopwatch", lambda **_: Stopwatch(clock=clock.__next__))
+    out = tmp_path / "r.parquet"
+    found = batchscan.scan(archive, out, model=tiny_bundle, workers=0, profile=True).profile
+    assert found is not None
+    assert found.driver["write"] > slow["write_metrics"]
+    assert found.driver["rest"] > slow["begin"]
+    assert sum(found.driver.values()) == next(clock) - 1
 
 
 def test_no_profile_unless_asked(archive: Path, tmp_path: Path, tiny_bundle: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import pty
 import re
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from batchscan.run.events import EventProgress
 from batchscan.run.observer import Progress, ShardReport, WorkerFacts
+from batchscan.run.status import StatusFile
+from batchscan.run.workspace import STATUS
 from batchscan.terminal.progress import LINE_SECONDS, BarProgress, LineProgress, open_progress
 
 
@@ -97,6 +101,19 @@ def test_estimate_that_was_too_low(line: LineProgress, log: io.StringIO, clock: 
     run(line, clock, 30, 30)
     assert "300 of about 300 images" in log.getvalue()
     assert "about 0:00:00 left" in log.getvalue()
+
+
+def test_programs_are_told_no_estimate_that_was_too_low(tmp_path: Path, clock: Clock) -> None:
+    """Nor do events and `batchscan status` tell of more images than there are."""
+    stream = io.StringIO()
+    for told in (EventProgress(stream, clock), StatusFile(tmp_path, clock)):
+        told.expect(100)
+        told.kept(50)
+        told.shard_done(ShardReport(70, 0))
+        clock.now += 60
+        told.tick()
+    assert json.loads(stream.getvalue())["expected"] == 120
+    assert json.loads((tmp_path / STATUS).read_text())["expected"] == 120
 
 
 def test_line_while_nothing_is_finished(line: LineProgress, log: io.StringIO, clock: Clock) -> None:

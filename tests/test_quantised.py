@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from tiny_bundle import tiny_onnx, write_tiny_bundle
 
 import batchscan
+from batchscan.cli import main
 from batchscan.errors import BundleError, UsageError
 from batchscan.model.bundle import DEFAULT_FOLDER, load_bundle
 from batchscan.model.scorer import open_scorer
 from batchscan.phantom import draw_archive, draw_phantom
+from batchscan.report.input.reading import read_rows
+from batchscan.report.sheets.picture_caption import caption_of
 from batchscan.verify.verification import verify_result
 from jobs.vacancy import vacancies
 from training.quantised import MOST_MOVED, Drift, quantise
@@ -72,6 +79,47 @@ def test_a_result_is_verified_with_the_precision_that_made_it(
         assert found.confirmed
 
 
+def shifted(out: Path, by: float) -> None:
+    """Move one score of a result, and leave the rest of the file as it is."""
+    table = pq.read_table(out)
+    scores = table["score"].to_pylist()
+    number = next(place for place, score in enumerate(scores) if score is not None)
+    scores[number] += by if scores[number] < 0.5 else -by
+    column = pa.array(scores, pa.float32())
+    pq.write_table(table.set_column(table.column_names.index("score"), "score", column), out)
+
+
+def test_another_processor_is_no_disagreement(archive: Path, tmp_path: Path) -> None:
+    """Where a sum is rounded otherwise, integers take another step: verify allows for it."""
+    for precision, agrees in (("int8", True), ("fp32", False)):
+        out = tmp_path / f"{precision}.parquet"
+        scan(archive, out, precision=precision)
+        shifted(out, 0.005)
+        found = verify_result(out, archive, load_bundle()).findings
+        assert (found.verdicts["score"] == 0) == agrees
+        assert found.largest == pytest.approx(0.005, rel=0.01)
+    shifted(tmp_path / "int8.parquet", 0.02)
+    found = verify_result(tmp_path / "int8.parquet", archive, load_bundle()).findings
+    assert found.verdicts["score"] == 1
+    assert found.tolerance == 0.01
+
+
+@pytest.mark.parametrize(("precision", "again"), [("int8", None), ("fp32", 0.505)])
+def test_pictures_allow_for_it_as_well(
+    archive: Path, tmp_path: Path, precision: str, again: float | None
+) -> None:
+    """A report's picture is not marked for what verify lets pass."""
+    scan(archive, tmp_path / "r.parquet", precision=precision)
+    rows = read_rows(tmp_path / "r.parquet")
+    table = rows.table.set_column(
+        rows.table.column_names.index("score"),
+        "score",
+        pa.array([0.5] * len(rows.table), pa.float32()),
+    )
+    caption = caption_of(replace(rows, table=table), 0, "a.png", np.float32(0.505))
+    assert caption.again == (None if again is None else pytest.approx(again))
+
+
 def test_workers_and_shards_change_nothing(archive: Path, tmp_path: Path) -> None:
     """The same bits from this process and from Ray's workers, whatever the shards."""
     here = scan(archive, tmp_path / "here.parquet")
@@ -105,6 +153,36 @@ def test_a_damaged_file(archive: Path, tmp_path: Path) -> None:
     (folder / "model.int8.onnx").write_bytes(b"x")
     with pytest.raises(BundleError, match=r"model\.int8\.onnx: damaged"):
         scan(archive, tmp_path / "r.parquet", model=folder, precision="fp32")
+
+
+def test_a_file_that_is_no_network(archive: Path, tmp_path: Path) -> None:
+    """A file that the card lists, but that is no network, is named, and what to do."""
+    folder = shutil.copytree(DEFAULT_FOLDER, tmp_path / "model")
+    (folder / "model.int8.onnx").write_bytes(b"x")
+    card = json.loads((folder / "card.json").read_text())
+    card["files"]["model.int8.onnx"] = hashlib.sha256(b"x").hexdigest()
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(
+        BundleError, match=r"model\.int8\.onnx.* cannot be loaded .*copy the bundle"
+    ):
+        scan(archive, tmp_path / "r.parquet", model=folder)
+
+
+def test_the_precision_is_told(archive: Path, tmp_path: Path) -> None:
+    """The end of a run, its summary file, and a comparison say which precision scored."""
+    for precision in ("fp32", "int8"):
+        out, summary = tmp_path / f"{precision}.parquet", tmp_path / f"{precision}.json"
+        command = ["run", str(archive), "--out", str(out), "--workers", "0"]
+        command += ["--precision", precision, "--summary", str(summary)]
+        said = CliRunner().invoke(main, command, catch_exceptions=False).stdout
+        assert (" at int8; " in said) == (precision == "int8")
+        assert json.loads(summary.read_text())["precision"] == precision
+    files = [str(tmp_path / f"{precision}.parquet") for precision in ("fp32", "int8")]
+    said = CliRunner().invoke(main, ["compare", *files], catch_exceptions=False).stdout
+    assert "A fp32; B int8" in said
+    assert "scored at other precisions (A: fp32, B: int8)" in said
+    same = CliRunner().invoke(main, ["compare", files[0], files[0]], catch_exceptions=False)
+    assert "other precisions" not in same.stdout
 
 
 def sample(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -50,9 +50,9 @@ def verify(
 
     Computes the digests of the result anew, so that a change by hand is found. Then reads the
     files of a random sample of rows again: their SHA-256 must be the recorded one, their scores
-    must agree within 1e-4, and what failed or was skipped must do so again. Files that are gone, or
-    have another size or time and other content, are counted apart. If anything disagrees, or no
-    row could be compared, the exit code is 7.
+    must agree within 1e-4 (at int8 within 0.01), and what failed or was skipped must do so
+    again. Files that are gone, or have another size or time and other content, are counted apart.
+    If anything disagrees, or no row could be compared, the exit code is 7.
 
     \b
     Examples:

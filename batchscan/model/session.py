@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from batchscan.errors import BundleError, WorkerError
+from batchscan.model.card import INT8_FILE, RESTORE
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
@@ -52,7 +53,10 @@ def _on_cpu(onnxruntime: ModuleType, model: bytes, options: Any) -> Any:
     try:
         return onnxruntime.InferenceSession(model, options, providers=[_CPU])
     except Exception as error:
-        raise BundleError(f"model.onnx cannot be loaded by ONNX Runtime: {error}") from error
+        raise BundleError(
+            f"the bundle's network (model.onnx; for int8, {INT8_FILE}) cannot be loaded by ONNX "
+            f"Runtime: {error}; {RESTORE}"
+        ) from error
 
 
 def _on_gpu(onnxruntime: ModuleType, model: bytes, options: Any, device: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from batchscan.run.observer import Progress, ShardReport, WorkerFacts
+from batchscan.run.observer import Progress, ShardReport, WorkerFacts, at_least
 
 PROGRESS_SECONDS = 10.0
 
@@ -80,7 +80,7 @@ class EventProgress(Progress):
             failed=self._failed,
             skipped=self._skipped,
             kept=self._kept,
-            expected=self._expected,
+            expected=at_least(self._expected, self._kept + self._done),
             images_per_second=round(rate, 2),
             seconds_left=left,
         )

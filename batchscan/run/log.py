@@ -114,6 +114,7 @@ def _of_summary(summary: ScanSummary) -> dict[str, Any]:
     rate = summary.scored_now / summary.seconds if summary.seconds else 0.0
     return {
         "model": summary.model,
+        "precision": summary.precision,
         "threshold": summary.threshold,
         "counts": summary.counts.as_json(summary.classes),
         "scored_now": summary.scored_now,

@@ -31,6 +31,11 @@ class ShardReport:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
+def at_least(expected: int | None, seen: int) -> int | None:
+    """Correct an estimate of images that was too low: it counts names, and opens no container."""
+    return None if expected is None else max(expected, seen)
+
+
 class Observer(Protocol):
     """Whoever wants to know how a run goes."""
 

@@ -159,6 +159,12 @@ class _Scan:
         self._retried: frozenset[str] = frozenset()
 
     def run(self, dispatch: Dispatch) -> ScanSummary:
+        """Do all of it; to be called once."""
+        with self._stopwatch.stage("rest"):
+            metrics = self._carried_out(dispatch)
+        return self._summarise(metrics)
+
+    def _carried_out(self, dispatch: Dispatch) -> MetricsReport | None:
         state, self._retried = begin(
             self._config, self._bundle, self._archive_name(), self._workspace
         )
@@ -173,9 +179,9 @@ class _Scan:
             raise NoImagesFound(self._nothing_found())
         with self._stopwatch.stage("write"):
             self._merge(state)
-        metrics = self._measure()
+            metrics = self._measure()
         self._workspace.remove()
-        return self._summarise(metrics)
+        return metrics
 
     def _archive_name(self) -> str:
         return path_column(shown(self._archive), self._config.rules)
@@ -328,6 +334,7 @@ class _Scan:
             too_many_failures=not self._config.max_failures.allows(
                 self._rows.counts.failed.total(), self._rows.counts.found
             ),
+            precision=self._bundle.precision,
             profile=self._profile() if self._config.profile else None,
         )
 

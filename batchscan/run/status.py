@@ -15,7 +15,7 @@ from typing import Any
 
 from batchscan.errors import BatchscanError, UsageError
 from batchscan.results.result import read_footer
-from batchscan.run.observer import Progress, ShardReport
+from batchscan.run.observer import Progress, ShardReport, at_least
 from batchscan.run.workspace import STATE, STATUS
 from batchscan.storage.location import Location, Uri
 from batchscan.storage.objects import write_object
@@ -91,7 +91,7 @@ class StatusFile(Progress):
             "done": self._done,
             "failed": self._failed,
             "kept": self._kept,
-            "expected": self._expected,
+            "expected": at_least(self._expected, self._kept + self._done),
             "images_per_second": round(self._done / seconds, 2),
         }
 

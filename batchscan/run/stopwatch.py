@@ -17,8 +17,8 @@ STAGES = {
     "decode": "turning bytes into grey squares",
     "hash": "SHA-256 of files, hashes of pixels",
     "score": "running the network",
-    "write": "parts; the driver: the result",
-    "wait": "for shards; the driver: for workers",
+    "write": "parts; the driver: result and metrics",
+    "wait": "for shards, own threads; the driver: for workers",
     "rest": "what lies in between",
 }
 """Stages by name, in the order of the way."""

@@ -29,4 +29,5 @@ class ScanSummary:
     classes: tuple[str, ...]
     metrics: MetricsReport | None
     too_many_failures: bool
+    precision: str = "fp32"
     profile: Profile | None = None

@@ -41,7 +41,8 @@ def _lines(summary: ScanSummary) -> list[str]:
         if kinds:
             named = ", ".join(f"{name} {n:,}" for name, n in kinds.most_common())
             lines.append(f"  {word:10} {named}")
-    lines.append(f"  model      {summary.model}; {_predicted(summary)}")
+    precision = "" if summary.precision == "fp32" else f" at {summary.precision}"
+    lines.append(f"  model      {summary.model}{precision}; {_predicted(summary)}")
     lines += _notes(summary)
     lines.append(f"  results    {one_line(str(summary.out))}")
     if summary.metrics_out:

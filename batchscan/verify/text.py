@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from batchscan.terminal.text import entries, one_line, paragraph
 from batchscan.verify.seals import Seal
-from batchscan.verify.trial import TOLERANCE
 from batchscan.verify.verification import Verification
 
 _WORDS = {
@@ -60,7 +59,7 @@ def _seal(seal: Seal) -> str:
 def _counts(found: Verification) -> list[str]:
     verdicts = found.findings.verdicts
     lines = [
-        f"    {verdicts['agrees']:>9,}  agree; scores within {TOLERANCE:g} "
+        f"    {verdicts['agrees']:>9,}  agree; scores within {found.findings.tolerance:g} "
         f"(largest difference {found.findings.largest:.2g})"
     ]
     for name, words in _WORDS.items():

@@ -14,6 +14,7 @@ import pyarrow as pa
 from batchscan.archive.display import display_path
 from batchscan.container.reading import in_reading_order
 from batchscan.model.bundle import Bundle
+from batchscan.model.card import TOLERANCES
 from batchscan.model.scorer import BATCH, Scorer, open_scorer
 from batchscan.rules import Rules
 from batchscan.run.observer import Progress, ShardReport
@@ -21,9 +22,6 @@ from batchscan.run.shard import Shard, score_shard
 from batchscan.schema import SCORED, TRANSIENT, score_columns
 from batchscan.signals import check_signals
 from batchscan.storage.location import Location
-
-TOLERANCE = 1e-4
-"""How far a score may be from the recorded one: kernels of other machines round differently."""
 
 AT_A_TIME = 8 * BATCH
 EXAMPLES = 10
@@ -55,10 +53,12 @@ _GONE = Judgement("gone")
 class Findings:
     """What has become of the rows so far.
 
-    `largest` is the largest distance of a score from the recorded one. `examples` are paths, as in
-    the result, and what is wrong with them, of the first `EXAMPLES` disagreements.
+    `tolerance` is how far a score may be from the recorded one, `largest` the largest distance.
+    `examples` are paths, as in the result, and what is wrong with them, of the first `EXAMPLES`
+    disagreements.
     """
 
+    tolerance: float
     verdicts: Counter[str] = field(default_factory=Counter)
     largest: float = 0.0
     examples: list[tuple[str, str]] = field(default_factory=list)
@@ -82,7 +82,7 @@ def try_rows(
     """Try the files of all rows again, one table after the other, in this process."""
     threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
     scorer = _open(bundle, threads)
-    findings = Findings()
+    findings = Findings(TOLERANCES[bundle.precision])
     with ThreadPoolExecutor(threads) as pool:
         for table in tables:
             names = {path: name_of_path(path) for path in table["path"].to_pylist()}
@@ -122,7 +122,9 @@ def _compare(
     for then in _rows(table):
         name = names[then["path"]]
         now = None if name is None else made_now[display_path(name)]
-        findings.add(then["path"], _GONE if now is None else _judge(then, now, columns))
+        findings.add(
+            then["path"], _GONE if now is None else _judge(then, now, columns, findings.tolerance)
+        )
 
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:
@@ -132,7 +134,7 @@ def _rows(table: pa.Table) -> list[dict[str, Any]]:
     return cast(list[dict[str, Any]], table.set_column(place, "modified", modified).to_pylist())
 
 
-def _judge(then: Row, now: Row, columns: tuple[str, ...]) -> Judgement:
+def _judge(then: Row, now: Row, columns: tuple[str, ...], tolerance: float) -> Judgement:
     """Compare a recorded row with a new one."""
     if now["failure"] == "vanished":
         return _GONE
@@ -149,10 +151,12 @@ def _judge(then: Row, now: Row, columns: tuple[str, ...]) -> Judgement:
     if _category(then) != _category(now):
         words = f"{_category(then)} was recorded, now {_category(now)}"
         return Judgement("category", words)
-    return _judge_scores(then, now, columns) if then["status"] == SCORED else Judgement("agrees")
+    if then["status"] != SCORED:
+        return Judgement("agrees")
+    return _judge_scores(then, now, columns, tolerance)
 
 
-def _judge_scores(then: Row, now: Row, columns: tuple[str, ...]) -> Judgement:
+def _judge_scores(then: Row, now: Row, columns: tuple[str, ...], tolerance: float) -> Judgement:
     """Compare the scores; one that is missing, or no number, agrees with nothing."""
     nothing = float("nan")
     was, found = (
@@ -160,7 +164,7 @@ def _judge_scores(then: Row, now: Row, columns: tuple[str, ...]) -> Judgement:
         for row in (then, now)
     )
     distances = [abs(one - other) for one, other in zip(was, found, strict=True)]
-    if all(distance <= TOLERANCE for distance in distances):
+    if all(distance <= tolerance for distance in distances):
         return Judgement("agrees", distance=max(distances))
     words = f"score {_written(was)} was recorded, now {_written(found)}"
     known = [distance for distance in distances if distance >= 0]

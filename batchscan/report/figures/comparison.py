@@ -62,6 +62,7 @@ def _facts(side: Side) -> dict[str, str]:
     found: dict[str, Any] = {
         "model": model.get("name"),
         "model digest": model.get("digest"),
+        "precision": model.get("precision"),
         "classes": ", ".join(side.classes),
         "threshold": None if side.threshold is None else f"{side.threshold:.6g}",
     }
@@ -94,6 +95,10 @@ def _differences(pairs: Pairs) -> list[Text]:
             "decisions may differ where scores do not. Areas under curves do not depend on them."
         )
         texts.append(Text("thresholds", text, "note"))
+    precisions = first["precision"], second["precision"]
+    if first["model"] == second["model"] and "-" not in precisions and len({*precisions}) == 2:
+        text = f"The model of that name scored at other precisions (A: {precisions[0]}, B: "
+        texts.append(Text("precisions", f"{text}{precisions[1]}).", "note"))
     if first["model digest"] == second["model digest"] != "-":
         text = "Both results are of the same model: what differs are images, machines or options."
         texts.append(Text("model", text, "note"))

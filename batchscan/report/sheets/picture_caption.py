@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscan.model.card import TOLERANCES
 from batchscan.report.document import Value
 from batchscan.report.input.rows import Rows
 from batchscan.report.page.values import shown_number
 from batchscan.schema import score_columns
 from batchscan.terminal.text import one_line
-
-SAME = 1e-4
-"""How far a score may be from the result's: other processors round differently."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,17 @@ def caption_of(
     scores = _scores(rows, number)
     place = 0 if len(scores) == 1 else int(scores.argmax())
     again = None
-    if scores_now is not None and not np.allclose(scores_now, scores, rtol=0, atol=SAME):
+    if scores_now is not None and not np.allclose(scores_now, scores, rtol=0, atol=_same(rows)):
         again = float(np.atleast_1d(scores_now)[place])
     flags = tuple(row.get("flags") or ())
     return Caption(path, float(scores[place]), row["prediction"], row["label"], flags, again)
+
+
+def _same(rows: Rows) -> float:
+    """Return how far a score may be from the result's, at the precision that the record names."""
+    model = rows.footer.get("model")
+    precision = str(model.get("precision")) if isinstance(model, Mapping) else ""
+    return TOLERANCES.get(precision, TOLERANCES["fp32"])
 
 
 def _scores(rows: Rows, number: int) -> NDArray[np.float32]:
