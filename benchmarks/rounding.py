@@ -45,7 +45,7 @@ def main() -> None:
         share = np.mean([(apart > _FAR).mean() for apart in moved])
         furthest = max(apart.max() for apart in moved)
         print(
-            f"{precision}: {share:.2%} of scores move by more than {_FAR}, at most {furthest:.5f}"
+            f"{precision}: {share:.2%} move by more than {_FAR:g}, the furthest by {furthest:.1g}"
         )
 
 
