@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,9 @@ from batchscan.report.input.reading import read_rows
 from batchscan.report.sheets.picture_caption import caption_of
 from batchscan.verify.verification import verify_result
 from jobs.vacancy import vacancies
+from training import quantised
 from training.quantised import MOST_MOVED, Drift, quantise
+from training.trained_images import companions_of, write_again
 
 IMAGES = 6
 
@@ -199,6 +202,32 @@ def test_made_twice() -> None:
     scorer = open_scorer("onnx", first, input_size=bundle.input_size)
     assert scorer.features is not None
     np.testing.assert_array_equal(scorer.score(images)[:3], scorer.score(images[:3]))
+
+
+def test_an_interruption_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C ends the command with one line and the code of an interruption."""
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quantised, "add_quantised", stopped)
+    monkeypatch.setattr("sys.argv", ["quantised", "data", "model", "--out", "new"])
+    with pytest.raises(SystemExit) as ended:
+        quantised.main()
+    assert ended.value.code == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_companions_that_cannot_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up after the bundle itself leaves a line, and a bundle that works."""
+    bundle = write_tiny_bundle(tmp_path / "model")
+    (bundle.folder / "history.csv").write_text("epoch\n")
+    monkeypatch.setattr(shutil, "copy2", Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(BundleError, match=r"without its history\.csv.*No space left"):
+        write_again(bundle, tmp_path / "new", {}, {}, companions_of(bundle, tmp_path / "new"))
+    assert load_bundle(tmp_path / "new").digest == bundle.digest
 
 
 def test_nothing_to_quantise() -> None:
