@@ -82,6 +82,19 @@ def test_a_result_is_verified_with_the_precision_that_made_it(
         assert found.confirmed
 
 
+def test_it_is_verified_without_the_other_network(archive: Path, tmp_path: Path) -> None:
+    """A bundle may hold the integers alone, beside Keras' file: they score again, nothing else."""
+    folder = shutil.copytree(DEFAULT_FOLDER, tmp_path / "model")
+    (folder / "model.onnx").unlink()
+    card = json.loads((folder / "card.json").read_text())
+    del card["files"]["model.onnx"]
+    (folder / "card.json").write_text(json.dumps(card))
+    scan(archive, tmp_path / "r.parquet", model=folder)
+    found = verify_result(tmp_path / "r.parquet", archive, load_bundle(folder))
+    assert found.confirmed
+    assert found.findings.largest == 0.0
+
+
 def shifted(out: Path, by: float) -> None:
     """Move one score of a result, and leave the rest of the file as it is."""
     table = pq.read_table(out)
