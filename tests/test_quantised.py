@@ -26,6 +26,7 @@ from batchscan.phantom import draw_archive, draw_phantom
 from batchscan.report.input.reading import read_rows
 from batchscan.report.sheets.picture_caption import caption_of
 from batchscan.verify.verification import verify_result
+from benchmarks import quantised as benchmark
 from jobs.vacancy import vacancies
 from training import quantised
 from training.quantised import MOST_MOVED, Drift, quantise
@@ -204,6 +205,26 @@ def test_the_precision_is_told(archive: Path, tmp_path: Path) -> None:
 def sample(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     rng = np.random.default_rng(5)
     return np.stack([draw_phantom(rng, number % 2 == 1, size, size) for number in range(5)])
+
+
+def test_the_benchmark_takes_what_can_be_scored(
+    archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Damaged files among the images are left out; without any image, a line says so."""
+    whole = shutil.copytree(archive, tmp_path / "archive")
+    (whole / "a.jpeg").write_bytes(b"")
+    command = ["quantised", str(whole), "--images", "3", "--repeats", "1"]
+    monkeypatch.setattr("sys.argv", command)
+    benchmark.main()
+    printed = capsys.readouterr().out
+    assert "3 images, one core" in printed
+    assert "score      differs by" in printed
+    monkeypatch.setattr("sys.argv", ["quantised", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit, match="expected images"):
+        benchmark.main()
 
 
 def test_made_twice() -> None:
