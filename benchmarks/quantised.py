@@ -11,21 +11,23 @@ round's pair, and how far scores and distances (`ood_score`) differ.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from batchscan.archive.listing import list_images
 from batchscan.archive.notes import ListingNotes
-from batchscan.image.decode import decode
 from batchscan.model.bundle import Bundle, load_bundle
 from batchscan.model.reference import load_reference
 from batchscan.model.scorer import Scorer, open_scorer
-from batchscan.run.shard import Shard, score_shard
+from batchscan.run.shard import Shard, load_sample, score_shard
 
 _PRECISIONS = ("fp32", "int8")
 
@@ -33,12 +35,10 @@ _PRECISIONS = ("fp32", "int8")
 def main() -> None:
     """Measure and print."""
     options = _arguments()
-    names = sorted(list_images(options.archive, ListingNotes()))[: options.images]
     bundle = load_bundle()
+    images = _decoded(options.archive, options.images, bundle.input_size)
+    names, pixels = list(images), np.stack(list(images.values()))
     scorers = {each: _open(bundle.at_precision(each)) for each in _PRECISIONS}
-    pixels = np.stack(
-        [decode((options.archive / name).read_bytes(), bundle.input_size).pixels for name in names]
-    )
     tables = {each: _scan(options.archive, names, scorers[each], bundle) for each in _PRECISIONS}
     print(f"{len(names)} images, one core, medians of {options.repeats}\n")
     print(f"{'':16}{'fp32 ms':>9}{'int8 ms':>9}{'ratio':>7}   lowest to highest")
@@ -64,6 +64,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--repeats", type=int, default=9)
     return parser.parse_args()
+
+
+def _decoded(archive: Path, most: int, size: int) -> dict[str, NDArray[np.uint8]]:
+    """Return the first images that can be scored, by name: uint8 (size, size)."""
+    names = sorted(list_images(archive, ListingNotes())) if archive.exists() else []
+    samples = ((name, load_sample(str(archive), name, size).image) for name in names)
+    found = ((name, image.pixels) for name, image in samples if image is not None)
+    images = dict(itertools.islice(found, most))
+    if not images:
+        sys.exit(f"{archive}: expected images, found none that can be scored")
+    return images
 
 
 def _open(bundle: Bundle) -> Scorer:

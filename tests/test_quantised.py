@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +26,11 @@ from batchscan.phantom import draw_archive, draw_phantom
 from batchscan.report.input.reading import read_rows
 from batchscan.report.sheets.picture_caption import caption_of
 from batchscan.verify.verification import verify_result
+from benchmarks import quantised as benchmark
 from jobs.vacancy import vacancies
+from training import quantised
 from training.quantised import MOST_MOVED, Drift, quantise
+from training.trained_images import companions_of, write_again
 
 IMAGES = 6
 
@@ -77,6 +81,19 @@ def test_a_result_is_verified_with_the_precision_that_made_it(
         scan(archive, tmp_path / "r.parquet", precision=precision, fresh=True)
         found = verify_result(tmp_path / "r.parquet", archive, load_bundle())
         assert found.confirmed
+
+
+def test_it_is_verified_without_the_other_network(archive: Path, tmp_path: Path) -> None:
+    """A bundle may hold the integers alone, beside Keras' file: they score again, nothing else."""
+    folder = shutil.copytree(DEFAULT_FOLDER, tmp_path / "model")
+    (folder / "model.onnx").unlink()
+    card = json.loads((folder / "card.json").read_text())
+    del card["files"]["model.onnx"]
+    (folder / "card.json").write_text(json.dumps(card))
+    scan(archive, tmp_path / "r.parquet", model=folder)
+    found = verify_result(tmp_path / "r.parquet", archive, load_bundle(folder))
+    assert found.confirmed
+    assert found.findings.largest == 0.0
 
 
 def shifted(out: Path, by: float) -> None:
@@ -190,6 +207,26 @@ def sample(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.stack([draw_phantom(rng, number % 2 == 1, size, size) for number in range(5)])
 
 
+def test_the_benchmark_takes_what_can_be_scored(
+    archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Damaged files among the images are left out; without any image, a line says so."""
+    whole = shutil.copytree(archive, tmp_path / "archive")
+    (whole / "a.jpeg").write_bytes(b"")
+    command = ["quantised", str(whole), "--images", "3", "--repeats", "1"]
+    monkeypatch.setattr("sys.argv", command)
+    benchmark.main()
+    printed = capsys.readouterr().out
+    assert "3 images, one core" in printed
+    assert "score      differs by" in printed
+    monkeypatch.setattr("sys.argv", ["quantised", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit, match="expected images"):
+        benchmark.main()
+
+
 def test_made_twice() -> None:
     """The same network and images give the same file; its scores do not hang on their number."""
     bundle = load_bundle()
@@ -199,6 +236,32 @@ def test_made_twice() -> None:
     scorer = open_scorer("onnx", first, input_size=bundle.input_size)
     assert scorer.features is not None
     np.testing.assert_array_equal(scorer.score(images)[:3], scorer.score(images[:3]))
+
+
+def test_an_interruption_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C ends the command with one line and the code of an interruption."""
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quantised, "add_quantised", stopped)
+    monkeypatch.setattr("sys.argv", ["quantised", "data", "model", "--out", "new"])
+    with pytest.raises(SystemExit) as ended:
+        quantised.main()
+    assert ended.value.code == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_companions_that_cannot_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up after the bundle itself leaves a line, and a bundle that works."""
+    bundle = write_tiny_bundle(tmp_path / "model")
+    (bundle.folder / "history.csv").write_text("epoch\n")
+    monkeypatch.setattr(shutil, "copy2", Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(BundleError, match=r"without its history\.csv.*No space left"):
+        write_again(bundle, tmp_path / "new", {}, {}, companions_of(bundle, tmp_path / "new"))
+    assert load_bundle(tmp_path / "new").digest == bundle.digest
 
 
 def test_nothing_to_quantise() -> None:

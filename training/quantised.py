@@ -232,6 +232,9 @@ def main() -> None:
     except BatchscanError as error:
         print(f"batchscan: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("batchscan: interrupted; run the same command again", file=sys.stderr)
+        sys.exit(130)
     found = Drift(**bundle.card["int8"])
     say(
         f"{found.images:,} images: AUC {found.auc_fp32:.5f}, in integers {found.auc_int8:.5f}; "

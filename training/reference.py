@@ -146,6 +146,9 @@ def main() -> None:
     except BatchscanError as error:
         print(f"batchscan: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("batchscan: interrupted; run the same command again", file=sys.stderr)
+        sys.exit(130)
     found = bundle.card["reference"]
     say(f"{found['images']:,} images, {found['features']} features, limit {found['limit']:.3f}")
     print(f"model bundle {bundle.name} in {given.out}")

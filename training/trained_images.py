@@ -102,7 +102,13 @@ def write_again(
     )
     for name in companions:
         copy = shutil.copytree if (bundle.folder / name).is_dir() else shutil.copy2
-        copy(bundle.folder / name, out / name)
+        try:
+            copy(bundle.folder / name, out / name)
+        except OSError as problem:
+            raise BundleError(
+                f"{out}: the bundle is written, but without its {name}, which cannot be copied "
+                f"({problem.strerror or problem}); copy it from {bundle.folder}"
+            ) from problem
     return written
 
 

@@ -99,7 +99,8 @@ def try_rows(
 
 
 def _open(bundle: Bundle, threads: int) -> Scorer:
-    runtime = "onnx" if "model.onnx" in bundle.card["files"] else "tensorflow"
+    by_onnx = bundle.precision == "int8" or "model.onnx" in bundle.card["files"]
+    runtime = "onnx" if by_onnx else "tensorflow"
     return open_scorer(
         runtime,
         bundle.model_bytes(runtime),
