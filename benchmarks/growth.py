@@ -47,9 +47,9 @@ def main() -> None:
     """Measure each size, print the table, and draw the curve where that is asked for."""
     options = _arguments()
     runs: list[Run] = []
-    print(f"{'images':>10}{'CPU s':>9}{'ms/image':>10}{'marginal ms':>13}{'peak MB':>9}")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
         names = _sources(options.archive, Path(folder))
+        print(f"{'images':>10}{'CPU s':>9}{'ms/image':>10}{'marginal ms':>13}{'peak MB':>9}")
         archive = Path(folder, "archive")
         for images in sorted(options.images):
             _grow(archive, names, runs[-1].images if runs else 0, images)
@@ -76,7 +76,10 @@ def _sources(archive: Path | None, folder: Path) -> list[Path]:
     if archive is None:
         _draw_phantoms(copies)
     else:
-        for number, name in enumerate(list_images(archive, ListingNotes())):
+        found = list(list_images(archive, ListingNotes())) if archive.exists() else []
+        if not found:
+            sys.exit(f"{archive}: expected images, found none; name another folder")
+        for number, name in enumerate(found):
             copy = copies / f"{number:05d}{Path(name).suffix}"
             copy.write_bytes((archive / name).read_bytes())
     return sorted(copies.iterdir())

@@ -36,7 +36,7 @@ def main() -> None:
     """Measure and print."""
     options = _arguments()
     bundle = load_bundle()
-    images = _decoded(options.archive, options.images, bundle.input_size)
+    images = decoded_images(options.archive, options.images, bundle.input_size)
     names, pixels = list(images), np.stack(list(images.values()))
     scorers = {each: _open(bundle.at_precision(each)) for each in _PRECISIONS}
     tables = {each: _scan(options.archive, names, scorers[each], bundle) for each in _PRECISIONS}
@@ -66,7 +66,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _decoded(archive: Path, most: int, size: int) -> dict[str, NDArray[np.uint8]]:
+def decoded_images(archive: Path, most: int, size: int) -> dict[str, NDArray[np.uint8]]:
     """Return the first images that can be scored, by name: uint8 (size, size)."""
     names = sorted(list_images(archive, ListingNotes())) if archive.exists() else []
     samples = ((name, load_sample(str(archive), name, size).image) for name in names)

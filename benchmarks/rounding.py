@@ -18,13 +18,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from batchscan.archive.listing import list_images
-from batchscan.archive.notes import ListingNotes
-from batchscan.archive.reading import read_image
-from batchscan.image.decode import decode
 from batchscan.model.bundle import load_bundle
 from batchscan.model.card import TOLERANCES
 from batchscan.model.scorer import open_scorer
+
+from .quantised import decoded_images
 
 _FAR = TOLERANCES["fp32"]
 
@@ -33,7 +31,8 @@ def main() -> None:
     """Measure and print."""
     options = _arguments()
     bundle = load_bundle()
-    pixels = _pixels(options.archive, options.images, bundle.input_size)
+    images = decoded_images(options.archive, options.images, bundle.input_size)
+    pixels = np.stack(list(images.values()))
     print(f"{len(pixels)} images, {options.repeats} times\n")
     for precision in TOLERANCES:
         content = bundle.at_precision(precision).model_bytes("onnx")
@@ -55,11 +54,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--repeats", type=int, default=8)
     return parser.parse_args()
-
-
-def _pixels(archive: Path, count: int, size: int) -> NDArray[np.uint8]:
-    names = sorted(list_images(archive, ListingNotes()))[:count]
-    return np.stack([decode(read_image(str(archive), name)[0], size).pixels for name in names])
 
 
 def _score(content: bytes, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
