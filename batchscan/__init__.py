@@ -31,9 +31,10 @@ def scan(
     `options` are the fields of `batchscan.config.ScanConfig`: `model`, `labels`, `threshold`,
     `workers`, `workers_per_gpu`, `address`, `shard_size`, `runtime`, `precision`, `include`,
     `exclude`, `score_all`, `max_bytes`, `max_pixels`, `decode_seconds`, `id_key`, `hide_paths`,
-    `fresh`. A Ray that the caller has started (`ray.init`) is used, and left running; `progress`
-    shows a bar or log lines. With `workers=0`, an image that takes longer than `decode_seconds`
-    ends the process: nothing else can stop a decoder.
+    `fresh`, `profile` (the summary's `profile` says where the time went). A Ray that the caller has
+    started (`ray.init`) is used, and left running; `progress` shows a bar or log lines. With
+    `workers=0`, an image that takes longer than `decode_seconds` ends the process: nothing else can
+    stop a decoder.
 
     Raises an error of `batchscan.errors`. Failed images are no error here: they are rows, counted
     in the summary, whose `too_many_failures` says whether `max_failures` was exceeded.

@@ -65,7 +65,7 @@ def test_files_that_cannot_be_opened_are_left_to_their_reader(
     os.mkfifo(tmp_path / "pipe.jpeg")
     (tmp_path / "folder.jpeg").mkdir()
     asked = Asked(monkeypatch, [*names, "pipe.jpeg", "folder.jpeg"])
-    odd = ["gone.jpeg", "folder.jpeg", "pipe.jpeg", "some.zip!/a.jpeg"]
+    odd = ["gone.jpeg", "folder.jpeg", "pipe.jpeg", "some.zip!/a.jpeg", "a\0b.jpeg", "\ud800.jpeg"]
     with ReadAhead(str(tmp_path), [*odd, *names]) as ahead:
         assert list(map(ahead.moving_on(len), [*odd, *names])) == [len(n) for n in [*odd, *names]]
         assert asked.seen[names[-1]].wait(PATIENCE)

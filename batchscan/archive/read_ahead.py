@@ -67,7 +67,7 @@ class ReadAhead:
             for name in self._names[start : start + _FILES]:
                 if self._over:
                     return
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ValueError):  # No name of a file, for instance.
                     _ask_for(os.path.join(self._root, name))
 
 
