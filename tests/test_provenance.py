@@ -57,6 +57,16 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
+def test_rows_that_are_kept_keep_their_provider(
+    tmp_path: Path, archive: Path, tiny_bundle: Path
+) -> None:
+    """A run with nothing to score still says what the networks ran on that made its rows."""
+    out = tmp_path / "r.parquet"
+    for _ in range(2):
+        batchscan.scan(archive, out, model=tiny_bundle, workers=0)
+        assert read_footer(out)["host"]["providers"] == ["CPUExecutionProvider"]
+
+
 def test_the_commit_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commit is that of the folder around batchscan, marked where files differ from it."""
     git(tmp_path, "init", "--quiet")

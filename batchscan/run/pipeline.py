@@ -53,6 +53,7 @@ from batchscan.run.plan import FinishedRows, Order, PlanCounts, plan_shards
 from batchscan.run.provenance import (
     host_facts,
     load_matching_bundle,
+    providers_of,
     software_record,
 )
 from batchscan.run.rows import ResultRows
@@ -299,11 +300,18 @@ class _Scan:
             "archive": self._archive_name(),
             "options": self._config.options(),
             "id_key_check": key_check(self._config.key),
-            "host": host_facts() | {"providers": sorted(self._tally.providers)},
+            "host": host_facts() | {"providers": sorted(self._providers(state))},
             "started": state.started,
             "finished": datetime.now(UTC).isoformat(),
             "counts": self._rows.counts.as_json(self._bundle.classes),
         }
+
+    def _providers(self, state: RunState) -> frozenset[str]:
+        """Return what the networks ran on, now and for rows that are kept of an earlier result."""
+        out = self._workspace.out
+        kept = self._plan.kept and not state.replaces_result and is_there(out)
+        earlier = providers_of(read_footer(out)) if kept else frozenset()
+        return earlier | self._tally.providers
 
     def _measure(self) -> MetricsReport | None:
         """Write the metrics beside the result where labels exist; stale ones go."""

@@ -68,6 +68,13 @@ def host_facts() -> dict[str, Any]:
     }
 
 
+def providers_of(footer: Mapping[str, Any]) -> frozenset[str]:
+    """Return what the networks ran on that made a result's scores."""
+    host = footer.get("host")
+    found = host.get("providers") if isinstance(host, Mapping) else None
+    return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
+
+
 def identity_of(footer: Mapping[str, Any]) -> Identity:
     """Return whose scores a result holds."""
     model, options = (

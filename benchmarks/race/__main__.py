@@ -36,7 +36,8 @@ def main() -> None:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         sys.exit(f"{options.out}: the result cannot be written there ({problem.strerror})")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # What runs is ended, too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     entries = [Entry(each) for each in CONTENDERS if each.name in {OURS, *options.peers}]
     with tempfile.TemporaryDirectory(prefix="race-", dir=options.work) as folder:
         course, facts = _course(options, Path(folder))
@@ -44,6 +45,12 @@ def main() -> None:
     print(f"\n{_title(facts)}\n\n{as_text(rows_of(entries))}\n\nwritten to {options.out}")
     if entries[0].problem:
         sys.exit(f"batchscan: {entries[0].problem}")
+
+
+def _stop(number: int, _frame: object) -> None:
+    """End, and what runs as well: whoever started it catches this."""
+    print("interrupted; rounds that were finished are saved", file=sys.stderr)
+    sys.exit(128 + number)
 
 
 def _arguments() -> argparse.Namespace:
