@@ -79,6 +79,11 @@ class Dispatch:
             self._explain_waiting()
             self._observer.tick()
 
+    def dismiss(self) -> None:
+        """End all workers, who have nothing to do any more."""
+        for hand in self._hands:
+            self._cluster.end(hand.worker)
+
     def _call_roll(self) -> None:
         """Hire what nodes have room for; also on nodes that joined since the last time."""
         now = self._cluster.now()

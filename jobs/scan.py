@@ -45,4 +45,7 @@ def _score_on_ray(
             observer.notice(warning, "warning")
         cluster = RayCluster(ray, job, model)
         limit, per_gpu = config.workers, _workers_per_gpu(config)
-        Dispatch(cluster, job, shards, Meters(observer), limit=limit, per_gpu=per_gpu).work()
+        dispatch = Dispatch(cluster, job, shards, Meters(observer), limit=limit, per_gpu=per_gpu)
+        dispatch.work()
+        if config.address is None:  # A local Ray ends sooner without them.
+            dispatch.dismiss()

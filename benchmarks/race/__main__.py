@@ -39,7 +39,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     entries = [Entry(each) for each in CONTENDERS if each.name in {OURS, *options.peers}]
-    with tempfile.TemporaryDirectory(prefix="race-", dir=options.work) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="race-", dir=options.work, ignore_cleanup_errors=True
+    ) as folder:
         course, facts = _course(options, Path(folder))
         run_rounds(entries, course, options.repeats, lambda: _save(entries, facts, options.out))
     print(f"\n{_title(facts)}\n\n{as_text(rows_of(entries))}\n\nwritten to {options.out}")
