@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -104,6 +105,8 @@ class RunLog:
             temporary.write_text(json.dumps(record, indent=2) + "\n")
             replace_durably(temporary, self._file)
         except OSError as problem:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise BatchscanError(
                 f"{self._file}: the summary cannot be written ({problem.strerror or problem}); "
                 "make room there, or choose another --summary"
