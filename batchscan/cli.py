@@ -7,10 +7,10 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -111,7 +111,7 @@ def _exit_code(arguments: list[str]) -> int:
 def _require_working_folder() -> None:
     """Relative paths, and Ray's processes, need the folder that the command was started in."""
     try:
-        os.getcwd()
+        Path.cwd()
     except FileNotFoundError:
         raise UsageError(
             "expected a working folder that exists, found that it has been removed; change to "
