@@ -97,7 +97,7 @@ def test_what_was_not_read_is_counted(archive: Path, tmp_path: Path, tiny_bundle
     (archive / "link").symlink_to("x" * 300)  # Too long a name: not even root can follow it.
     done = run(
         *("run", archive, "--out", tmp_path / "r.parquet", "--model", tiny_bundle),
-        *("--workers", "0", "--summary", tmp_path / "s.json"),
+        *("--workers", "0", "--summary", tmp_path / "s.json", "--include", "*.png"),
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "s.json").read_text())
