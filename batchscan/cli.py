@@ -7,11 +7,10 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -25,8 +24,9 @@ from batchscan.commands.report import report
 from batchscan.commands.results import metrics, status
 from batchscan.commands.run import run
 from batchscan.commands.train import train
-from batchscan.errors import BatchscanError, Interrupted
+from batchscan.errors import BatchscanError, Interrupted, UsageError
 from batchscan.signals import as_interrupted, catch_signals, ignore_signals
+from batchscan.terminal.streams import provide_streams
 from batchscan.terminal.text import one_line
 from batchscan.version import VERSION
 
@@ -74,30 +74,17 @@ for _command in (run, status, metrics, report, verify, compare, train, model, de
 
 def entry_point() -> NoReturn:
     """Run the command line and exit with the documented code."""
-    _provide_streams()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # Not on streams that a test put there.
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    provide_streams()
     catch_signals()
     code = _exit_code(sys.argv[1:])
     ignore_signals()
     sys.exit(code)
 
 
-def _provide_streams() -> None:
-    """Open what a daemon has closed: else a result's file could get the number of an output."""
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or os.fdopen(1, "w")
-    sys.stderr = sys.stderr or os.fdopen(2, "w")
-
-
 def _exit_code(arguments: list[str]) -> int:
     try:
         with as_interrupted(_say_interrupted):
+            _require_working_folder()
             code = main.main(arguments, prog_name="batchscan", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
@@ -115,11 +102,21 @@ def _exit_code(arguments: list[str]) -> int:
         _say(str(error), arguments)
         return error.exit_code
     except BrokenPipeError:
-        sys.stderr.close()  # Whoever read the output has gone; Python would complain at exit.
-        return 1
+        return 1  # Whoever read the output has gone.
     except Exception as error:
         _say(_unexpected(error, hide=HIDE_PATHS in arguments), arguments)
         return 1
+
+
+def _require_working_folder() -> None:
+    """Relative paths, and Ray's processes, need the folder that the command was started in."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "expected a working folder that exists, found that it has been removed; change to "
+            "another (cd /), then run the same command there"
+        ) from None
 
 
 def _unexpected(error: Exception, *, hide: bool) -> str:

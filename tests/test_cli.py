@@ -284,6 +284,50 @@ def test_closed_streams(shop: Shop) -> None:
     assert len(rows(shop.out)) == 12
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_log_on_a_full_disk(shop: Shop, form: str) -> None:
+    """A log that cannot be written, or whose reader has gone, costs neither result nor code."""
+    words = " ".join(f"'{word}'" for word in [*COMMAND, *shop.words, "--log-format", form])
+    for ending in ("2>/dev/full", "2>&1 >/dev/null | true"):
+        done = subprocess.run(
+            ["/bin/bash", "-o", "pipefail", "-c", f"{words} {ending}"],
+            capture_output=True, timeout=PATIENCE, env=environment(), check=False,
+        )  # fmt: skip
+        assert done.returncode == 0
+        assert len(rows(shop.out)) == 12
+        shop.out.unlink()
+    wrong = ["/bin/sh", "-c", f"{words} --no-such-option 2>/dev/full"]
+    assert subprocess.run(wrong, timeout=PATIENCE, env=environment(), check=False).returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_output_on_a_full_disk(shop: Shop) -> None:
+    """Standard output that cannot be written is a line that says so; the result is there."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *shop.words], stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=PATIENCE, env=environment(), check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("batchscan: error: standard output cannot be written (No space")
+    assert len(done.stderr.splitlines()) == 1
+    assert len(rows(shop.out)) == 12
+
+
+def test_working_folder_removed(shop: Shop, tmp_path: Path) -> None:
+    """Started in a folder that has been removed since, a command says so, with code 2."""
+    words = " ".join(f"'{word}'" for word in [*COMMAND, *shop.words])
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"rmdir '{gone}'; exec {words}"], cwd=gone, capture_output=True,
+        text=True, timeout=PATIENCE, env=environment(), check=False,
+    )  # fmt: skip
+    one_error(done, 2, "working folder", "removed", "cd /")
+    assert not shop.out.exists()
+
+
 # ----------------------------------------------------------------- metrics
 
 

@@ -468,6 +468,21 @@ def test_working_folder_tidied_away(scene: Scene, calm: list[dict[str, object]])
     assert rows(scene.out) == calm
 
 
+def test_output_folder_removed(scene: Scene) -> None:
+    """An output's folder that goes away in mid-run is one line that asks for it, not for room."""
+    folder = scene.folder / "mount"
+    folder.mkdir()
+    scene.out = folder / "results.parquet"
+    with scene.start("--workers", "0") as command:
+        scene.reach_the_middle(command)
+        shutil.rmtree(folder)
+        scene.open_gate()
+        assert command.ends() == 1
+        (line,) = command.stderr.splitlines()
+        assert f"bring {folder} back" in line
+        assert "make room" not in line
+
+
 # ------------------------------------------------------------ archives gone
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,23 @@ def test_summary_file(
     assert found["counts"]["scored"] == 3
     assert found["outputs"]["results"] == str(out)
     assert found["outputs"]["metrics"] == str(tmp_path / "r.metrics.parquet")
+
+
+def test_what_was_not_read_is_counted(archive: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    """A program that watches learns of folders and containers that could not be read."""
+    with tarfile.open(archive / "cut.tar", "w") as tar:
+        tar.add(archive / "NORMAL" / "a.png", "a.png")
+        tar.add(archive / "NORMAL" / "b.jpeg", "b.jpeg")
+    os.truncate(archive / "cut.tar", (archive / "cut.tar").stat().st_size // 4)
+    (archive / "link").symlink_to("x" * 300)  # Too long a name: not even root can follow it.
+    done = run(
+        *("run", archive, "--out", tmp_path / "r.parquet", "--model", tiny_bundle),
+        *("--workers", "0", "--summary", tmp_path / "s.json", "--include", "*.png"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert found["not_read"] == {"folders": 1, "containers": 1}
+    assert "1 folders could not be read: link" in done.stdout
 
 
 def test_summary_of_a_failure(tmp_path: Path) -> None:

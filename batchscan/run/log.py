@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -104,6 +105,8 @@ class RunLog:
             temporary.write_text(json.dumps(record, indent=2) + "\n")
             replace_durably(temporary, self._file)
         except OSError as problem:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise BatchscanError(
                 f"{self._file}: the summary cannot be written ({problem.strerror or problem}); "
                 "make room there, or choose another --summary"
@@ -120,6 +123,10 @@ def _of_summary(summary: ScanSummary) -> dict[str, Any]:
         "scored_now": summary.scored_now,
         "unchanged": summary.unchanged,
         "dropped": summary.dropped,
+        "not_read": {
+            "folders": len(summary.notes.unreadable_folders),
+            "containers": len(summary.notes.unread_containers),
+        },
         "images_per_second": round(rate, 2),
         "outputs": {
             "results": str(summary.out),

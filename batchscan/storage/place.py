@@ -93,4 +93,7 @@ def check_new_file(file: Location, asked: str, *taken: Location) -> None:
 
 def remedy(place: Location) -> str:
     """Say what helps where nothing can be written."""
-    return "see to that" if isinstance(place, Uri) else "make room there"
+    if isinstance(place, Uri):
+        return "see to that"
+    folder = Path(place).parent
+    return "make room there" if folder.is_dir() else f"bring {folder} back, or mount it again"
