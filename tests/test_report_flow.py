@@ -92,6 +92,16 @@ def test_results_without_figures_say_so(
     assert block(found, "diagram").steps[0].count == len(rows)
 
 
+@pytest.mark.parametrize("folders", [0, 2])
+def test_what_the_scan_could_not_read_is_a_warning(tmp_path: Path, folders: int) -> None:
+    """A flow from an archive of which folders were not read says so."""
+    record = {"not_read": {"folders": folders, "containers": 0}}
+    found = flow_section(read_rows(write_result_file(tmp_path / "r.parquet", ROWS, footer=record)))
+    texts = [each.text for each in found.blocks if each.key == "not_read"]
+    assert len(texts) == (1 if folders else 0)
+    assert all("Folders: 2;" in text for text in texts)
+
+
 def test_footer_that_says_otherwise_is_refused(tmp_path: Path) -> None:
     """Rows that were changed after the scan are no basis for a report."""
     counts = {"found": 9, "scored": 6, "labelled": 6}

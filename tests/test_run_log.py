@@ -12,6 +12,7 @@ import pytest
 from commands import environment, run, running, sabotaged, write_images
 
 from batchscan.errors import UsageError
+from batchscan.results.result import read_footer
 from batchscan.run.status import read_status
 from batchscan.run.workspace import Workspace
 
@@ -102,6 +103,7 @@ def test_what_was_not_read_is_counted(archive: Path, tmp_path: Path, tiny_bundle
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "s.json").read_text())
     assert found["not_read"] == {"folders": 1, "containers": 1}
+    assert read_footer(tmp_path / "r.parquet")["not_read"] == found["not_read"]
     assert "1 folders could not be read: link" in done.stdout
 
 

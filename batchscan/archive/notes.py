@@ -24,3 +24,10 @@ class ListingNotes:
     duplicate_members: int = 0
     duplicate_examples: list[str] = field(default_factory=list)
     state: FileState | None = None
+
+    def not_read(self) -> dict[str, int]:
+        """Count what images may be missing of, and no row says so; in JSON's types."""
+        return {
+            "folders": len(self.unreadable_folders),
+            "containers": len(self.unread_containers),
+        }

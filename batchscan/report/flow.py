@@ -144,7 +144,7 @@ def _remarks(rows: Rows, scored: Mask, labelled: Mask) -> list[Text]:
     """Say in words what is missing from the figures."""
     no_number = int((is_text(rows, "status", SCORED) & ~scored).sum())
     no_score = int((labelled & ~scored).sum())
-    remarks = []
+    remarks = _not_read(rows)
     if not scored.any():
         remarks.append(Text("none_scored", _NONE_SCORED, "warning"))
     elif not (scored & labelled).any():
@@ -160,6 +160,20 @@ def _remarks(rows: Rows, scored: Mask, labelled: Mask) -> list[Text]:
     return remarks
 
 
+def _not_read(rows: Rows) -> list[Text]:
+    """Warn of what the scan's record says that it could not look into."""
+    record = rows.footer.get("not_read")
+    counts = record if isinstance(record, Mapping) else {}
+    folders, containers = (counts.get(name) or 0 for name in ("folders", "containers"))
+    if not folders and not containers:
+        return []
+    return [Text("not_read", _NOT_READ.format(folders, containers), "warning")]
+
+
+_NOT_READ = (
+    "The scan could not read everything. Folders: {:,}; zip and tar files without a row of their "
+    "own: {:,}. Images in them may be missing here, or be as an earlier run found them."
+)
 _NONE_SCORED = "Not one image was scored: nothing can be computed from scores."
 _NO_LABELS = (
     "No scored image has a label: whatever compares scores with labels cannot be computed. "

@@ -123,10 +123,7 @@ def _of_summary(summary: ScanSummary) -> dict[str, Any]:
         "scored_now": summary.scored_now,
         "unchanged": summary.unchanged,
         "dropped": summary.dropped,
-        "not_read": {
-            "folders": len(summary.notes.unreadable_folders),
-            "containers": len(summary.notes.unread_containers),
-        },
+        "not_read": summary.notes.not_read(),
         "images_per_second": round(rate, 2),
         "outputs": {
             "results": str(summary.out),

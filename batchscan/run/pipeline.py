@@ -304,6 +304,7 @@ class _Scan:
             "started": state.started,
             "finished": datetime.now(UTC).isoformat(),
             "counts": self._rows.counts.as_json(self._bundle.classes),
+            "not_read": self._notes.not_read(),
         }
 
     def _providers(self, state: RunState) -> frozenset[str]:
