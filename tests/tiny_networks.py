@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from batchscan import cli
 from training import network
 from training.network import Compact, FiveBlock
 from training.recipe import ARTICLE, SHIFT
@@ -73,11 +74,20 @@ class Interrupting:
         return getattr(self._stream, name)
 
 
-if __name__ == "__main__":
-    from batchscan.cli import entry_point
+def interrupt_command(text: str, number: int) -> None:
+    """Have the command send itself a signal once it says a text on standard error."""
+    provide_streams = cli.provide_streams
 
+    def provide() -> None:
+        provide_streams()
+        sys.stderr = Interrupting(sys.stderr, text, number)  # type: ignore[assignment]
+
+    cli.provide_streams = provide  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
     register()
     if wanted := os.environ.get("SIGNAL_AT"):
         number, _, text = wanted.partition(" ")
-        sys.stderr = Interrupting(sys.stderr, text, int(number))  # type: ignore[assignment]
-    entry_point()
+        interrupt_command(text, int(number))
+    cli.entry_point()
