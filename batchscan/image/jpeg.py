@@ -7,6 +7,7 @@ import io
 from PIL import Image, ImageFile, JpegImagePlugin
 
 from batchscan.image.colour import is_colour
+from batchscan.image.short_cut import reduced
 
 Box = tuple[float, float, float, float]
 
@@ -14,22 +15,27 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ISO/IEC 10918-1, table B.
 _DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # sequential and progressive, Huffman or arithmetic
 
 
-def shrink(image: ImageFile.ImageFile, data: bytes, size: int) -> tuple[Box | None, bool]:
+def shrink(
+    image: ImageFile.ImageFile, data: bytes, size: int
+) -> tuple[Image.Image, Box | None, bool]:
     """Decode a JPEG at the smallest of libjpeg's scales that still covers `size`.
 
-    Returns the box that the picture fills (the decoder rounds its size up: the last row and column
-    may be filled in part only), and whether it is in colour. Three components are decoded as they
-    are stored, to luma with chroma or to red, green and blue: the luma of either is, bit for bit,
-    that of a grey decode. Where it is not sure how they are stored, a grey decode is what is done,
-    and another one, very small, for the colour.
+    Returns the image, the box that the picture fills (the decoder rounds its size up: the last row
+    and column may be filled in part only), and whether it is in colour. Three components are
+    decoded as they are stored, to luma with chroma or to red, green and blue: the luma of either
+    is, bit for bit, that of a grey decode. Where it is not sure how they are stored, a grey decode
+    is what is done, and another one, very small, for the colour.
     """
     stored = _stored_mode(image) if image.mode == "RGB" else image.mode
     if stored is None:
         coloured = _tiny_is_colour(data)
-        return _draft(image, "L", size), coloured
+        return image, _draft(image, "L", size), coloured
     box = _draft(image, stored, size)
+    quickly = reduced(data, _scale(image)) if image.mode in ("L", "YCbCr") else None
+    if quickly is not None:  # Grey, or luma beside neutral chroma.
+        return quickly, box, False
     image.load()
-    return box, image.mode != "L" and is_colour(image)
+    return image, box, image.mode != "L" and is_colour(image)
 
 
 def unreadable_kind(data: bytes) -> str | None:
@@ -60,6 +66,11 @@ def _tiny_is_colour(data: bytes) -> bool:
     with Image.open(io.BytesIO(data), formats=["jpeg"]) as image:
         _draft(image, "RGB", 1)
         return is_colour(image)
+
+
+def _scale(image: ImageFile.ImageFile) -> int:
+    """Return how many pixels of a row `draft` has chosen to make one."""
+    return image.decoderconfig[0] if image.decoderconfig else 1
 
 
 def _draft(image: ImageFile.ImageFile, mode: str, size: int) -> Box | None:

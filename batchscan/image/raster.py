@@ -138,8 +138,8 @@ def _load(
 ) -> tuple[Image.Image, Box | None, bool]:
     """Decode; returns the grey image, the box of it that counts, and whether it is in colour."""
     if image.format in ("JPEG", "MPO"):
-        box, coloured = shrink(image, data, size)
-        grey = to_grey(image)
+        decoded, box, coloured = shrink(image, data, size)
+        grey = to_grey(decoded)
         grey.load()  # Before the file is closed.
         return grey, box, coloured
     cut_to_8_bits = _is_cut_to_8_bits(image)

@@ -1,0 +1,182 @@
+/* What stands before the codes of a JPEG: tables, size, and which of them the scan uses.
+
+   "The standard" is ISO/IEC 10918-1. Nothing is taken that is not known here: each function returns
+   0 for what is to be left to libjpeg, be it unusual, damaged or forbidden. */
+
+#ifndef BATCHSCAN_HEADER_H
+#define BATCHSCAN_HEADER_H
+
+#include <stdint.h>
+#include <string.h>
+
+enum {
+    BLOCK = 64,   /* Coefficients of a block. */
+    LONGEST = 16, /* Bits of a Huffman code. */
+    COMPONENTS = 3
+};
+
+/* One table of Huffman codes (annex C of the standard): those of one length follow each other. */
+typedef struct {
+    int32_t first[LONGEST + 1];  /* The least code of each length. */
+    int32_t last[LONGEST + 1];   /* The greatest, -1 if there is none. */
+    int32_t offset[LONGEST + 1]; /* What to add to a code for its place in `values`. */
+    uint8_t values[256];
+    int is_defined;
+} Codes;
+
+typedef struct {
+    int name, dc_table, ac_table;
+} Component;
+
+typedef struct {
+    Codes dc[4], ac[4];
+    uint8_t quantization[4][BLOCK]; /* In zigzag order. */
+    int has_quantization[4];
+    int width, height; /* Both 0 before the frame's header. */
+    int components;    /* 1, grey, or 3, of which the first is taken to be luma. */
+    Component component[COMPONENTS];
+    int across, down; /* Blocks of the first component in a minimum coded unit: 1 or 2. */
+    int quantization_table;
+    int restart_interval; /* In minimum coded units; 0: there are no restart marks. */
+    size_t scan;          /* Where the codes begin. */
+} Header;
+
+static int two_bytes(const uint8_t *bytes)
+{
+    return bytes[0] << 8 | bytes[1];
+}
+
+/* Take the codes of the given lengths; 0 if there are more than there can be: the one of nothing but
+   ones is not used (section C.2). */
+static int define(Codes *codes, const uint8_t *lengths, const uint8_t *values, size_t count)
+{
+    int32_t code = 0, place = 0;
+    for (int length = 1; length <= LONGEST; ++length) {
+        codes->first[length] = code;
+        codes->offset[length] = place - code;
+        place += lengths[length - 1];
+        code += lengths[length - 1];
+        codes->last[length] = lengths[length - 1] ? code - 1 : -1;
+        if (code >= (int32_t)1 << length)
+            return 0;
+        code <<= 1;
+    }
+    memcpy(codes->values, values, count);
+    codes->is_defined = 1;
+    return 1;
+}
+
+/* Section B.2.4.2: tables of codes. */
+static int read_codes(Header *header, const uint8_t *from, size_t length)
+{
+    while (length >= 1 + LONGEST) {
+        Codes *tables = from[0] >> 4 ? header->ac : header->dc;
+        size_t count = 0;
+        for (int place = 1; place <= LONGEST; ++place)
+            count += from[place];
+        if ((from[0] & 0xEF) > 3 || count > 256 || length < 1 + LONGEST + count)
+            return 0;
+        if (!define(&tables[from[0] & 3], from + 1, from + 1 + LONGEST, count))
+            return 0;
+        for (size_t place = 1 + LONGEST; tables == header->dc && place < 1 + LONGEST + count; ++place)
+            if (from[place] > 15)
+                return 0;
+        from += 1 + LONGEST + count;
+        length -= 1 + LONGEST + count;
+    }
+    return length == 0;
+}
+
+/* Section B.2.4.1: quantization tables, of 8 bits. */
+static int read_quantization(Header *header, const uint8_t *from, size_t length)
+{
+    for (; length >= 1 + BLOCK; from += 1 + BLOCK, length -= 1 + BLOCK) {
+        if (from[0] > 3)
+            return 0;
+        memcpy(header->quantization[from[0]], from + 1, BLOCK);
+        header->has_quantization[from[0]] = 1;
+    }
+    return length == 0;
+}
+
+/* Section B.2.2: size and components, of 8 bits. Chroma must not be finer than luma. */
+static int read_frame(Header *header, const uint8_t *from, size_t length)
+{
+    if (header->width || length < 9 || from[0] != 8)
+        return 0;
+    header->height = two_bytes(from + 1);
+    header->width = two_bytes(from + 3);
+    header->components = from[5];
+    if ((from[5] != 1 && from[5] != COMPONENTS) || length != 6 + 3 * (size_t)from[5])
+        return 0;
+    for (int number = 0; number < from[5]; ++number)
+        header->component[number].name = from[6 + 3 * number];
+    header->across = from[7] >> 4;
+    header->down = from[7] & 15;
+    header->quantization_table = from[8];
+    if (from[8] > 3 || header->across < 1 || header->across > 2 || header->down < 1 ||
+        header->down > 2)
+        return 0;
+    if (from[5] == 1)
+        return header->width && header->height && from[7] == 0x11;
+    return header->width && header->height && from[10] == 0x11 && from[13] == 0x11 &&
+           from[11] <= 3 && from[14] <= 3;
+}
+
+/* Section B.2.3: the one scan, with all components in their order. */
+static int read_scan(Header *header, const uint8_t *from, size_t length)
+{
+    static const uint8_t whole[3] = {0, BLOCK - 1, 0};
+    if (!header->width || from[0] != header->components ||
+        length != 4 + 2 * (size_t)header->components)
+        return 0;
+    for (int number = 0; number < header->components; ++number) {
+        Component *component = &header->component[number];
+        component->dc_table = from[2 + 2 * number] >> 4;
+        component->ac_table = from[2 + 2 * number] & 15;
+        if (from[1 + 2 * number] != component->name || component->dc_table > 3 ||
+            component->ac_table > 3 || !header->dc[component->dc_table].is_defined ||
+            !header->ac[component->ac_table].is_defined)
+            return 0;
+    }
+    return memcmp(from + length - 3, whole, 3) == 0 &&
+           header->has_quantization[header->quantization_table];
+}
+
+/* Read everything before the codes. */
+static int read_header(Header *header, const uint8_t *data, size_t length)
+{
+    size_t place = 2;
+    memset(header, 0, sizeof *header);
+    if (length < 4 || data[0] != 0xFF || data[1] != 0xD8)
+        return 0;
+    while (place + 5 <= length && data[place] == 0xFF) {
+        int marker = data[place + 1], is_known = 0;
+        const uint8_t *from = data + place + 4;
+        size_t rest = (size_t)two_bytes(data + place + 2);
+        if (rest < 3 || place + 2 + rest > length)
+            return 0;
+        place += 2 + rest;
+        rest -= 2;
+        if (marker == 0xDA) { /* SOS */
+            header->scan = place;
+            return read_scan(header, from, rest);
+        }
+        if (marker == 0xC0 || marker == 0xC1) /* SOF0, SOF1: sequential, with Huffman codes */
+            is_known = read_frame(header, from, rest);
+        else if (marker == 0xC4) /* DHT */
+            is_known = read_codes(header, from, rest);
+        else if (marker == 0xDB) /* DQT */
+            is_known = read_quantization(header, from, rest);
+        else if (marker == 0xDD && rest == 2) { /* DRI */
+            header->restart_interval = two_bytes(from);
+            is_known = 1;
+        } else
+            is_known = (marker >= 0xE0 && marker <= 0xEF) || marker == 0xFE; /* APPn, COM */
+        if (!is_known)
+            return 0;
+    }
+    return 0;
+}
+
+#endif

@@ -1,0 +1,358 @@
+/* JPEG -> grey levels at a quarter or an eighth of its size, bit by bit as libjpeg's.
+
+   Nearly all the time of a scan went into Huffman codes of coefficients that a reduced image hardly
+   needs. libjpeg decodes them one by one; here a look into a table takes two of them at a quarter,
+   where some of their values count, and as many as fit at an eighth, where only the first
+   coefficient of a block does.
+
+   This is a short cut and no decoder of its own. It either returns exactly the pixels that libjpeg
+   (libjpeg-turbo, as in Pillow) makes of a file, or None, and then Pillow is asked. It takes only
+   sound files of the most frequent kinds: sequential, Huffman-coded, of 8 bits, in one scan that
+   ends with the end mark; grey, or with chroma that is neutral throughout. Whatever else is in a
+   file, damage above all, is left to Pillow, and so are all errors. */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+#include <stdlib.h>
+
+#include "transform.h"
+
+enum {
+    QUARTER = 2, /* Shifts: 8 pixels become 2, */
+    EIGHTH = 3,  /* or 1. */
+    PADDING = 1024, /* Zeros behind the codes: more than a unit of blocks can take. */
+    DC_LIMIT = 1 << 14
+};
+
+/* What is made of a header for one way to decode. */
+typedef struct {
+    Single first[ENTRIES];
+    Single single[ENTRIES];
+    Pair pair[ENTRIES];
+    Skip skip[ENTRIES];
+    int32_t scale[UNUSED + 1]; /* Quantization by place. */
+    uint32_t neutral;          /* The bits that say that a unit's chroma is neutral, */
+    int neutral_bits;          /* and how many they are. */
+} Tables;
+
+/* The codes between two marks, without the zeros that follow each byte of ones. */
+typedef struct {
+    uint8_t *bytes; /* Room for the rest of the file, and PADDING. */
+    size_t length;
+} Stretch;
+
+/* Where pixels go: the blocks of an image, of `side` x `side` pixels each. */
+typedef struct {
+    uint8_t *pixels;
+    size_t side, stride;
+    size_t units_across, units_down;
+} Canvas;
+
+/* Everything a file needs while it is decoded. */
+typedef struct {
+    Header header;
+    Tables tables;
+    Stretch stretch;
+    Canvas canvas;
+} Room;
+
+/* Return the code of a value, as `length` bits; 0 where the table has none. */
+static uint32_t code_of(const Codes *codes, int value, int *length)
+{
+    for (*length = 1; *length <= LONGEST; ++*length)
+        for (int32_t code = codes->first[*length]; code <= codes->last[*length]; ++code)
+            if (codes->values[code + codes->offset[*length]] == value)
+                return (uint32_t)code;
+    *length = 0;
+    return 0;
+}
+
+/* Neutral chroma is a difference of no bits, then the end of the block, for each component. */
+static int fill_neutral(Tables *tables, const Header *header)
+{
+    tables->neutral = 0;
+    tables->neutral_bits = 0;
+    for (int number = 1; number < header->components; ++number) {
+        const Codes *both[2] = {&header->dc[header->component[number].dc_table],
+                                &header->ac[header->component[number].ac_table]};
+        for (int which = 0; which < 2; ++which) {
+            int length;
+            uint32_t code = code_of(both[which], 0, &length);
+            if (length == 0 || tables->neutral_bits + length > 32)
+                return 0;
+            tables->neutral = tables->neutral << length | code;
+            tables->neutral_bits += length;
+        }
+    }
+    return 1;
+}
+
+static int fill_tables(Tables *tables, const Header *header, int shift)
+{
+    fill_singles(tables->first, &header->dc[header->component[0].dc_table], MOST_BITS_DC);
+    fill_singles(tables->single, &header->ac[header->component[0].ac_table], MOST_BITS_AC);
+    for (uint32_t index = 0; index < ENTRIES; ++index) {
+        if (shift == EIGHTH)
+            tables->skip[index] = skip_of(tables->single, index);
+        else
+            tables->pair[index] = pair_of(tables->single, index);
+    }
+    for (int index = 0; index < BLOCK; ++index)
+        tables->scale[place_of[index] / LANES] =
+            header->quantization[header->quantization_table][index];
+    tables->scale[UNUSED] = 0;
+    return fill_neutral(tables, header);
+}
+
+/* Take the codes up to the next mark; returns where it is, NULL if there is none. */
+static const uint8_t *take_stretch(Stretch *stretch, const uint8_t *from, const uint8_t *end)
+{
+    stretch->length = 0;
+    for (;;) {
+        const uint8_t *ones = memchr(from, 0xFF, (size_t)(end - from));
+        size_t length;
+        if (ones == NULL || end - ones < 2)
+            return NULL;
+        length = (size_t)(ones - from) + (ones[1] == 0);
+        memcpy(stretch->bytes + stretch->length, from, length);
+        stretch->length += length;
+        if (ones[1] != 0) {
+            memset(stretch->bytes + stretch->length, 0, PADDING);
+            return ones;
+        }
+        from = ones + 2;
+    }
+}
+
+/* The blocks of a batch that are there already, and where their pixels go. */
+typedef struct {
+    Batch batch;
+    uint8_t *to[LANES];
+    int count;
+} Waiting;
+
+/* Transform what waits; returns what `transform` does. */
+INLINE int32_t finish(Waiting *waiting, const Tables *tables, size_t stride)
+{
+    uint8_t pixels[2][2][LANES];
+    int32_t excess = transform(&waiting->batch, tables->scale, pixels);
+    for (int lane = 0; lane < waiting->count; ++lane) {
+        uint8_t *to = waiting->to[lane];
+        to[0] = pixels[0][0][lane];
+        to[1] = pixels[0][1][lane];
+        to[stride] = pixels[1][0][lane];
+        to[stride + 1] = pixels[1][1][lane];
+    }
+    memset(&waiting->batch, 0, sizeof waiting->batch);
+    waiting->count = 0;
+    return excess;
+}
+
+/* Decode `units` minimum coded units of a stretch, from number `start` of the image on; 0 unless
+   they are sound and end where the stretch does. */
+INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
+{
+    const Header *header = &room->header;
+    const Tables *tables = &room->tables;
+    const Canvas *canvas = &room->canvas;
+    const Codes *dc = &header->dc[header->component[0].dc_table];
+    const Codes *ac = &header->ac[header->component[0].ac_table];
+    const uint8_t *limit = room->stretch.bytes + room->stretch.length + 16;
+    const size_t side = canvas->side, stride = canvas->stride;
+    const size_t across = (size_t)header->across * side, down = (size_t)header->down * side;
+    size_t column = start % canvas->units_across, used;
+    uint8_t *corner = canvas->pixels + start / canvas->units_across * down * stride;
+    Bits in = {0, 0, room->stretch.bytes};
+    Waiting waiting = {0};
+    int32_t excess = 0;
+    int value = 0;
+    for (; units; --units) {
+        for (size_t y = 0; y < down; y += side) {
+            for (size_t x = 0; x < across; x += side) {
+                uint8_t *to = corner + y * stride + column * across + x;
+                Read read = read_first(refilled(in), tables->first, dc, &value);
+                if (UNLIKELY(read.place < 0 || value < -DC_LIMIT || value >= DC_LIMIT))
+                    return 0;
+                if (shift == EIGHTH) {
+                    *to = pixel((value * tables->scale[0] + 4) >> 3, &excess);
+                    read = read_skips(read.in, tables->skip, ac);
+                } else {
+                    waiting.to[waiting.count] = to;
+                    waiting.batch.of[0][waiting.count] = (int16_t)value;
+                    read = read_pairs(read.in, tables->pair, ac,
+                                      waiting.batch.of[0] + waiting.count);
+                    if (++waiting.count == LANES)
+                        excess |= finish(&waiting, tables, stride);
+                }
+                in = read.in;
+                if (UNLIKELY(read.place < 0 || in.next > limit))
+                    return 0;
+            }
+        }
+        if (tables->neutral_bits) {
+            in = refilled(in);
+            if (UNLIKELY(peek(in, tables->neutral_bits) != tables->neutral))
+                return 0;
+            in = without(in, (uint64_t)tables->neutral_bits);
+        }
+        if (++column == canvas->units_across) {
+            column = 0;
+            corner += down * stride;
+        }
+    }
+    if (waiting.count)
+        excess |= finish(&waiting, tables, stride);
+    used = (size_t)(in.next - room->stretch.bytes) * 8 - in.count;
+    return excess == 0 && used <= room->stretch.length * 8 && room->stretch.length * 8 - used < 8;
+}
+
+typedef int Decoder(const Room *, int, size_t, size_t);
+
+static int decode_anywhere(const Room *room, int shift, size_t start, size_t units)
+{
+    return shift == EIGHTH ? decode_units(room, EIGHTH, start, units)
+                           : decode_units(room, QUARTER, start, units);
+}
+
+#if defined(__GNUC__) && defined(__x86_64__)
+/* The same for processors that shift by any register and compute eight numbers at once (2013). */
+__attribute__((target("avx2,bmi,bmi2")))
+static int decode_avx2(const Room *room, int shift, size_t start, size_t units)
+{
+    return shift == EIGHTH ? decode_units(room, EIGHTH, start, units)
+                           : decode_units(room, QUARTER, start, units);
+}
+#endif
+
+static Decoder *decode_stretch = decode_anywhere;
+
+static void choose_decoder(void)
+{
+#if defined(__GNUC__) && defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
+        decode_stretch = decode_avx2;
+#endif
+}
+
+/* Decode all of a scan; 0 unless it is sound, with each mark in its place. */
+static int decode_scan(Room *room, int shift, const uint8_t *from, const uint8_t *end)
+{
+    const size_t units = room->canvas.units_across * room->canvas.units_down;
+    const size_t interval =
+        room->header.restart_interval ? (size_t)room->header.restart_interval : units;
+    for (size_t start = 0, number = 0; start < units; start += interval, ++number) {
+        size_t count = units - start < interval ? units - start : interval;
+        int expected = start + count == units ? 0xD9 : 0xD0 + (int)(number & 7); /* EOI, RSTn */
+        const uint8_t *mark = take_stretch(&room->stretch, from, end);
+        if (mark == NULL || mark[1] != expected || !decode_stretch(room, shift, start, count))
+            return 0;
+        from = mark + 2;
+    }
+    return 1;
+}
+
+/* Lay out the canvas; 0 for more blocks than the file can hold: each takes two bits at least. */
+static int lay_out(Room *room, int shift, size_t codes)
+{
+    const Header *header = &room->header;
+    Canvas *canvas = &room->canvas;
+    const size_t across = (size_t)header->across, down = (size_t)header->down;
+    canvas->side = (size_t)8 >> shift;
+    canvas->units_across = ((size_t)header->width + 8 * across - 1) / (8 * across);
+    canvas->units_down = ((size_t)header->height + 8 * down - 1) / (8 * down);
+    canvas->stride = canvas->units_across * across * canvas->side;
+    return canvas->units_across * canvas->units_down * across * down <= codes * 4;
+}
+
+/* Decode a file to `room->canvas.pixels`; 0 if it is left to others, -1 without memory. */
+static int reduce_file(Room *room, const uint8_t *data, size_t length, int shift)
+{
+    Header *header = &room->header;
+    Canvas *canvas = &room->canvas;
+    if (!read_header(header, data, length) || !lay_out(room, shift, length - header->scan) ||
+        !fill_tables(&room->tables, header, shift))
+        return 0;
+    room->stretch.bytes = malloc(length - header->scan + PADDING);
+    canvas->pixels =
+        malloc(canvas->stride * canvas->units_down * (size_t)header->down * canvas->side);
+    if (room->stretch.bytes == NULL || canvas->pixels == NULL)
+        return -1;
+    return decode_scan(room, shift, data + header->scan, data + length);
+}
+
+/* Return width, height and pixels of what the canvas holds of the image. */
+static PyObject *result(const Room *room)
+{
+    const Canvas *canvas = &room->canvas;
+    const size_t width = ((size_t)room->header.width * canvas->side + 7) / 8;
+    const size_t height = ((size_t)room->header.height * canvas->side + 7) / 8;
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(width * height));
+    char *to = bytes ? PyBytes_AsString(bytes) : NULL;
+    if (to == NULL)
+        return NULL;
+    for (size_t row = 0; row < height; ++row)
+        memcpy(to + row * width, canvas->pixels + row * canvas->stride, width);
+    return Py_BuildValue("(nnN)", (Py_ssize_t)width, (Py_ssize_t)height, bytes);
+}
+
+static PyObject *reduce(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    Py_buffer data;
+    Room *room;
+    PyObject *found = NULL;
+    int shift, outcome = -1;
+    if (!PyArg_ParseTuple(arguments, "y*i:reduce", &data, &shift))
+        return NULL;
+    if (shift != QUARTER && shift != EIGHTH) {
+        PyBuffer_Release(&data);
+        return PyErr_Format(PyExc_ValueError, "shift is 2 or 3, found %d", shift);
+    }
+    Py_BEGIN_ALLOW_THREADS
+    room = calloc(1, sizeof *room);
+    if (room)
+        outcome = reduce_file(room, data.buf, (size_t)data.len, shift);
+    Py_END_ALLOW_THREADS
+    if (outcome > 0)
+        found = result(room);
+    else if (outcome < 0)
+        PyErr_NoMemory();
+    else
+        found = Py_NewRef(Py_None);
+    if (room) {
+        free(room->stretch.bytes);
+        free(room->canvas.pixels);
+        free(room);
+    }
+    PyBuffer_Release(&data);
+    return found;
+}
+
+static int prepare(PyObject *Py_UNUSED(module))
+{
+    fill_places();
+    choose_decoder();
+    return 0;
+}
+
+static PyMethodDef methods[] = {
+    {"reduce", reduce, METH_VARARGS,
+     "reduce(data, shift, /)\n--\n\n"
+     "Decode a JPEG at 1/4 (shift 2) or 1/8 (shift 3) of its size to grey, as libjpeg does.\n\n"
+     "Returns width, height and the grey levels, row by row; None if the file is to be decoded\n"
+     "by libjpeg itself."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, prepare}, {0, NULL}};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "reduced_jpeg", NULL, 0, methods, slots, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit_reduced_jpeg(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def reduce(data: Buffer, shift: int, /) -> tuple[int, int, bytes] | None: ...

@@ -1,0 +1,120 @@
+"""Damages JPEGs many times over, and sees that the compiled short cut does no harm.
+
+    python -m benchmarks.fuzz_short_cut ARCHIVE [--mutations 20000] [--seed 0]
+
+Builds `batchscan/image/native` of this checkout with gcc's sanitizers, which end the process at the
+first access out of bounds and at whatever C leaves undefined, and gives it damaged files. Each must
+come out with libjpeg's pixels or be left to libjpeg. Exit code 1 if any has other pixels, or if the
+process ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import io
+import os
+import random
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+from PIL import Image
+
+from tests.fuzzing import mutate
+
+_SOURCE = Path(__file__).parents[1] / "batchscan" / "image" / "native" / "reduced_jpeg.c"
+_FLAGS = ("-g", "-O1", "-shared", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover")
+_BUILT = "BATCHSCAN_SANITIZED"  # Names the build to the process that loads it.
+_SCALES = {4: 2, 8: 3}
+
+
+def main() -> None:
+    """Build, start again with the sanitizers loaded first, and fuzz."""
+    arguments = _arguments()
+    if built := os.environ.get(_BUILT):
+        _fuzz(_load(Path(built)), arguments)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        built = str(Path(folder) / "reduced_jpeg.so")
+        include = sysconfig.get_paths()["include"]
+        subprocess.run(["gcc", *_FLAGS, f"-I{include}", _SOURCE, "-o", built], check=True)
+        runtime = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True)
+        environment = os.environ | {
+            **{_BUILT: built, "LD_PRELOAD": runtime.strip()},
+            "ASAN_OPTIONS": "detect_leaks=0",  # Python's own, at its end.
+        }
+        words = [sys.executable, "-m", "benchmarks.fuzz_short_cut", *sys.argv[1:]]
+        done = subprocess.run(words, env=environment, check=False)
+    raise SystemExit(0 if done.returncode == 0 else 1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Fuzz the compiled short cut to reduced JPEGs.")
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--mutations", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reduced_jpeg", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _fuzz(module: ModuleType, arguments: argparse.Namespace) -> None:
+    sources = _sources(arguments.archive)
+    rng, found = random.Random(arguments.seed), Counter[str]()
+    for number in range(-len(sources), arguments.mutations):
+        if number < 0:  # As it is.
+            ways, data = "sound", sources[number]
+        else:
+            ways, data = mutate(rng, rng.choice(sources), rng.choice(sources))
+        for scale in _SCALES:
+            outcome = _outcome(module, data, scale)
+            found["sound: " * (number < 0) + outcome] += 1
+            if outcome.startswith("other"):
+                raise SystemExit(f"mutation {number} ({ways}) at 1/{scale} : {outcome}")
+    for outcome, count in sorted(found.items()):
+        print(f"{count:8,}  {outcome}")
+
+
+def _sources(archive: Path) -> list[bytes]:
+    """Take small real files, and encode a few anew: damage is found soonest in few bytes."""
+    files = sorted(archive.rglob("*.jp*g"), key=lambda file: file.stat().st_size)[:40]
+    if not files:
+        raise SystemExit(f"{archive}: no JPEG files; expected some")
+    sources = [file.read_bytes() for file in files]
+    for data in sources[:6]:
+        with Image.open(io.BytesIO(data)) as image:
+            small = image.convert("L").resize((200, 163))
+        for mode, options in (("L", {"restart_marker_blocks": 3}), ("RGB", {"subsampling": 2})):
+            stream = io.BytesIO()
+            small.convert(mode).save(stream, "jpeg", optimize=True, **options)
+            sources.append(stream.getvalue())
+    return sources
+
+
+def _outcome(module: ModuleType, data: bytes, scale: int) -> str:
+    found = module.reduce(data, _SCALES[scale])
+    if found is None:
+        return "left to libjpeg"
+    try:
+        with Image.open(io.BytesIO(data), formats=["jpeg"]) as image:
+            image.draft("L", (image.width // scale, image.height // scale))
+            expected = (*image.size, image.convert("L").tobytes())
+    except Exception as error:
+        return f"other pixels ({error})"
+    return "libjpeg's pixels" if found == expected else "other pixels"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,331 @@
+"""The short cut to reduced JPEGs: it gives libjpeg's pixels, bit by bit, or leaves them to it."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from batchscan.errors import NotScored
+from batchscan.image import jpeg
+from batchscan.image.decode import decode
+from batchscan.image.short_cut import reduced, short_cut
+from batchscan.phantom import draw_phantom
+
+pytestmark = pytest.mark.skipif(
+    short_cut() is None, reason="installed without a C compiler, or beside another libjpeg"
+)
+
+SCALES = (4, 8)
+Pixels = NDArray[np.uint8]
+
+
+def encode(pixels: Pixels, mode: str = "L", **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(stream, "jpeg", **options)
+    return stream.getvalue()
+
+
+def by_pillow(data: bytes, scale: int) -> Pixels:
+    with Image.open(io.BytesIO(data), formats=["jpeg"]) as image:
+        image.draft("L", (max(1, image.width // scale), max(1, image.height // scale)))
+        return np.asarray(image.convert("L"))
+
+
+def noise(width: int, height: int, spread: float, seed: int = 0) -> Pixels:
+    levels = np.random.default_rng(seed).normal(128, spread, (height, width))
+    return levels.clip(0, 255).astype(np.uint8)
+
+
+@functools.cache
+def phantom(width: int = 330, height: int = 250) -> Pixels:
+    return draw_phantom(np.random.default_rng(3), True, width, height)
+
+
+def assert_same(data: bytes, scale: int) -> None:
+    found = reduced(data, scale)
+    assert found is not None
+    assert found.mode == "L"
+    np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale))
+
+
+# --- sound files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 90},
+        {"quality": 50, "optimize": True},
+        {"quality": 100},
+        {"quality": 1},
+        {"restart_marker_blocks": 1},
+        {"restart_marker_blocks": 7, "optimize": True},
+        {"restart_marker_rows": 1},
+        {"comment": b"nobody's", "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"},
+    ],
+    ids=str,
+)
+def test_grey(scale: int, options: dict[str, object]) -> None:
+    """A grey JPEG of any quality, with restart marks or without, has libjpeg's pixels."""
+    for pixels in (phantom(), noise(331, 243, 60), np.full((240, 320), 17, np.uint8)):
+        assert_same(encode(pixels, **options), scale)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 3}, {"optimize": True}], ids=str)
+def test_grey_as_colour(scale: int, subsampling: int, options: dict[str, object]) -> None:
+    """Grey that is stored as luma and neutral chroma has libjpeg's luma."""
+    for width, height in ((330, 250), (321, 257), (335, 244)):
+        data = encode(phantom(width, height), "RGB", subsampling=subsampling, **options)
+        assert_same(data, scale)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    width=st.integers(1, 200),
+    height=st.integers(1, 200),
+    spread=st.floats(0, 200),
+    quality=st.integers(1, 100),
+    restart=st.integers(0, 9),
+    optimize=st.booleans(),
+    mode=st.sampled_from(["L", "RGB"]),
+    subsampling=st.integers(0, 2),
+    scale=st.sampled_from(SCALES),
+)
+def test_any_size(
+    width: int,
+    height: int,
+    spread: float,
+    quality: int,
+    restart: int,
+    optimize: bool,
+    mode: str,
+    subsampling: int,
+    scale: int,
+) -> None:
+    """Whatever an encoder makes of grey noise of any size, the pixels are libjpeg's."""
+    options = {"quality": quality, "optimize": optimize, "restart_marker_blocks": restart}
+    if mode == "RGB":
+        options["subsampling"] = subsampling
+    data = encode(noise(width, height, spread), mode, **options)
+    found = reduced(data, scale)
+    assert found is not None
+    # Of small images Pillow is asked for one pixel at least, so that it may choose another scale.
+    if width >= scale and height >= scale:
+        np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale))
+
+
+def test_extreme_tables() -> None:
+    """Coefficients beyond those of sound files are libjpeg's business, or come out as its own."""
+    for level in (1, 40, 255):
+        tables = [[level] * 64]
+        for pixels in (noise(200, 160, 120), phantom()):
+            data = encode(pixels, qtables=tables)
+            for scale in SCALES:
+                found = reduced(data, scale)
+                if found is not None:
+                    np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale))
+
+
+def test_real_files(real_images: Path) -> None:
+    """Real X-rays have libjpeg's pixels, and nearly all of them take the short cut."""
+    files, taken = sorted(real_images.rglob("*.jpeg")), 0
+    for file in files:
+        data = file.read_bytes()
+        for scale in SCALES:
+            found = reduced(data, scale)
+            if found is not None:
+                taken += 1
+                np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale))
+    assert taken >= 0.9 * len(files) * len(SCALES)
+
+
+def test_threads() -> None:
+    """Files that are decoded at the same time do not mix."""
+    files = [encode(noise(400, 300, 50, seed)) for seed in range(8)]
+    expected = [by_pillow(data, 4) for data in files]
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(5):
+            for found, pixels in zip(threads.map(reduced, files, [4] * 8), expected, strict=True):
+                np.testing.assert_array_equal(np.asarray(found), pixels)
+
+
+# --- what is left to libjpeg ---------------------------------------------------------------------
+
+
+def left_to_libjpeg() -> Iterator[tuple[str, bytes]]:
+    sound = encode(phantom(), quality=90)
+    yield "empty", b""
+    yield "no end mark", sound[:-2]
+    yield "half", sound[: len(sound) // 2]
+    yield "header", sound[:300]
+    yield "more codes", sound[:-2] + b"\x12\x34\xff\xd9"
+    yield "no codes", sound[: sound.index(b"\xff\xda") + 10] + b"\xff\xd9"
+    yield "fill bytes", sound[:-2] + b"\xff\xff\xd9"
+    yield "progressive", encode(phantom(), progressive=True)
+    yield "colour", encode(np.dstack([phantom(), phantom()[::-1], phantom()]), "RGB")
+    yield "colour as such", encode(np.dstack([phantom()] * 3), "RGB", keep_rgb=True)
+    yield "four components", encode(phantom(), "CMYK")
+    frame = sound.index(b"\xff\xc0")
+    for name, place, value in (("12 bits", 4, 12), ("sampling", 11, 0x21), ("table", 12, 3)):
+        yield name, sound[: frame + place] + bytes([value]) + sound[frame + place + 1 :]
+    for marker in (0xC2, 0xC3, 0xC9, 0xCA):
+        yield f"frame {marker:x}", sound.replace(b"\xff\xc0", bytes([255, marker]))
+    restarting = encode(phantom(), restart_marker_blocks=4)
+    yield "restart mark of another number", restarting.replace(b"\xff\xd1", b"\xff\xd5", 1)
+    yield "restart mark lost", restarting.replace(b"\xff\xd1", b"", 1)
+    yield "restart marks too many", restarting.replace(b"\xff\xd1", b"\xff\xd1\xff\xd2", 1)
+
+
+@pytest.mark.parametrize(("name", "data"), list(left_to_libjpeg()))
+@pytest.mark.parametrize("scale", SCALES)
+def test_left_to_libjpeg(name: str, data: bytes, scale: int) -> None:
+    """Files of other kinds, and damaged ones, are not decoded here."""
+    assert reduced(data, scale) is None, name
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_other_scales(scale: int) -> None:
+    """Only a quarter and an eighth have a short cut."""
+    assert reduced(encode(phantom()), scale) is None
+
+
+def test_arguments() -> None:
+    """The compiled function refuses scales that it does not have, and what is no bytes."""
+    reduce = short_cut()
+    assert reduce is not None
+    with pytest.raises(ValueError, match="shift is 2 or 3, found 1"):
+        reduce(b"", 1)
+    with pytest.raises(TypeError):
+        reduce("text", 2)  # type: ignore[arg-type]
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Change, drop or double a few bytes, anywhere or in the header."""
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        place = rng.randrange(rng.choice((700, len(changed))))
+        way = rng.randrange(4)
+        if way == 0:
+            changed[place] ^= 1 << rng.randrange(8)
+        elif way == 1:
+            changed[place] = rng.choice((0, 1, 2, 16, 63, 64, 127, 128, 240, 254, 255))
+        elif way == 2:
+            del changed[place : place + rng.choice((1, 2, 30))]
+        else:
+            changed[place:place] = changed[place : place + rng.choice((1, 2, 30))]
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("L", {"quality": 92}),
+        ("L", {"quality": 60, "optimize": True, "restart_marker_blocks": 5}),
+        ("RGB", {"subsampling": 2}),
+    ],
+    ids=str,
+)
+def test_damaged(scale: int, mode: str, options: dict[str, object]) -> None:
+    """A damaged file has the pixels that libjpeg makes of it, or is left to libjpeg."""
+    sources = [encode(pixels, mode, **options) for pixels in (phantom(), noise(203, 181, 30))]
+    rng, taken = random.Random(f"{scale} {mode} {options}"), 0
+    for number in range(400):
+        data = damaged(rng.choice(sources), rng)
+        found = reduced(data, scale)
+        if found is not None:
+            taken += 1
+            np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale), str(number))
+    assert taken, "damage that is always noticed tests only half"
+
+
+# --- with it and without -------------------------------------------------------------------------
+
+
+def outcome(data: bytes) -> object:
+    try:
+        decoded = decode(data, 32)
+    except NotScored as problem:
+        return problem.category, problem.reason
+    return decoded.pixels.tobytes(), decoded.flags, decoded.width, decoded.height
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_decoding_is_the_same_without(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sound or damaged, in colour or grey: what a scan makes of a file is the same without it."""
+    rng = random.Random(mode)
+    sources = [encode(phantom(), mode), encode(noise(290, 300, 40), mode, optimize=True)]
+    sources.append(encode(np.dstack([phantom(), phantom()[::-1], phantom()]), "RGB"))
+    files = sources + [damaged(rng.choice(sources), rng) for _ in range(150)]
+    with_it = [outcome(data) for data in files]
+    monkeypatch.setattr(jpeg, "reduced", lambda *_: None)
+    assert [outcome(data) for data in files] == with_it
+    assert len({each for each in with_it if isinstance(each, tuple) and len(each) == 2}) > 1
+
+
+def test_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding takes the short cut where there is one."""
+    taken = []
+
+    def watched(data: bytes, scale: int) -> Image.Image | None:
+        found = reduced(data, scale)
+        taken.append((scale, found is not None))
+        return found
+
+    monkeypatch.setattr(jpeg, "reduced", watched)
+    for size, mode in ((60, "L"), (30, "L"), (60, "RGB")):
+        decode(encode(phantom(), mode), size)
+    assert taken == [(4, True), (8, True), (4, True)]
+
+
+def test_another_libjpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Pillow's own pixels are others, it is not used."""
+    import batchscan.image.reduced_jpeg as built
+
+    def other(data: bytes, shift: int) -> tuple[int, int, bytes] | None:
+        width, height, levels = original(data, shift) or (0, 0, b"")
+        return width, height, bytes([levels[0] ^ 1]) + levels[1:]
+
+    original = built.reduce
+    monkeypatch.setattr(built, "reduce", other)
+    short_cut.cache_clear()
+    try:
+        assert short_cut() is None
+        assert reduced(encode(phantom()), 4) is None
+    finally:
+        monkeypatch.undo()
+        short_cut.cache_clear()
+
+
+def test_not_built(tmp_path: Path) -> None:
+    """Without the compiled part, an image is decoded as ever."""
+    file = tmp_path / "x.jpg"
+    file.write_bytes(encode(phantom()))
+    program = (
+        "import sys; sys.modules['batchscan.image.reduced_jpeg'] = None\n"
+        "from batchscan.image.short_cut import short_cut; assert short_cut() is None\n"
+        "from batchscan.image.decode import decode\n"
+        "print(decode(open(sys.argv[1], 'rb').read(), 32).pixels.tobytes().hex())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, file], capture_output=True, text=True, check=True,
+        env=os.environ,
+    )  # fmt: skip
+    assert done.stdout.strip() == decode(file.read_bytes(), 32).pixels.tobytes().hex()
