@@ -187,6 +187,9 @@ def left_to_libjpeg() -> Iterator[tuple[str, bytes]]:
         yield name, sound[: frame + place] + bytes([value]) + sound[frame + place + 1 :]
     for marker in (0xC2, 0xC3, 0xC9, 0xCA):
         yield f"frame {marker:x}", sound.replace(b"\xff\xc0", bytes([255, marker]))
+    neutral = encode(phantom(), "RGB")
+    frame = neutral.index(b"\xff\xc0")
+    yield "chroma without a table", neutral[: frame + 18] + b"\3" + neutral[frame + 19 :]
     restarting = encode(phantom(), restart_marker_blocks=4)
     yield "restart mark of another number", restarting.replace(b"\xff\xd1", b"\xff\xd5", 1)
     yield "restart mark lost", restarting.replace(b"\xff\xd1", b"", 1)

@@ -21,9 +21,9 @@ class Contender:
     """A program of `benchmarks/race/peers`.
 
     `modules` must be importable and `programs` on the path, else it is not installed. `same_pixels`
-    says that it decodes as batchscan does: then its scores must be equal but for rounding. `kind`
-    is `ours` (batchscan, with further `options`), `peer`, or `reference` for what is no system of
-    its own.
+    says that it gives the network the pixels that batchscan does: then its scores must be equal but
+    for rounding. `kind` is `ours` (batchscan, with further `options`), `peer`, as its documentation
+    shows it, `tuned` for a peer tuned by us, or `reference` for what is no system of its own.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Contender:
 OURS = "batchscan_run"
 PLAIN = "plain_processes"
 CEILING = "decoding_alone"
+LIBJPEG = "decoding_by_pillow"
 
 CONTENDERS = (
     Contender(OURS, "batchscan", kind="ours", same_pixels=True),
@@ -65,7 +66,11 @@ CONTENDERS = (
         "ray_data_documented", "Ray Data, as documented", modules=("ray", "keras", "tensorflow")
     ),
     Contender(
-        "ray_data_tuned", "Ray Data, tuned", modules=("ray", "onnxruntime"), same_pixels=True
+        "ray_data_tuned",
+        "Ray Data, tuned",
+        kind="tuned",
+        modules=("ray", "onnxruntime"),
+        same_pixels=True,
     ),
     Contender("daft_class", "Daft", modules=("daft", "keras", "tensorflow")),
     Contender(
@@ -79,11 +84,13 @@ CONTENDERS = (
     Contender(
         "torch_loader_tuned",
         "PyTorch loader, tuned",
+        kind="tuned",
         modules=("torch", "onnxruntime"),
         same_pixels=True,
     ),
     Contender(PLAIN, "plain processes, no engine", kind="reference", same_pixels=True),
-    Contender(CEILING, "decoding alone", kind="reference", scores=False),
+    Contender(LIBJPEG, "decoding alone, Pillow", kind="reference", scores=False),
+    Contender(CEILING, "decoding alone, batchscan's", kind="reference", scores=False),
 )
 
 PACKAGES = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.race.table import Row
 
-_COLOURS = {"ours": "#1b6ca8", "peer": "#9a9a9a", "reference": "#d8d8d8"}
+_COLOURS = {"ours": "#1b6ca8", "peer": "#8a8a8a", "tuned": "#b4b4b4", "reference": "#dedede"}
 
 
 def draw_picture(rows: Sequence[Row], file: Path, title: str) -> None:

@@ -25,7 +25,7 @@ typedef struct {
 } Codes;
 
 typedef struct {
-    int name, dc_table, ac_table;
+    int name, quantization_table, dc_table, ac_table;
 } Component;
 
 typedef struct {
@@ -36,7 +36,6 @@ typedef struct {
     int components;    /* 1, grey, or 3, of which the first is taken to be luma. */
     Component component[COMPONENTS];
     int across, down; /* Blocks of the first component in a minimum coded unit: 1 or 2. */
-    int quantization_table;
     int restart_interval; /* In minimum coded units; 0: there are no restart marks. */
     size_t scan;          /* Where the codes begin. */
 } Header;
@@ -109,18 +108,19 @@ static int read_frame(Header *header, const uint8_t *from, size_t length)
     header->components = from[5];
     if ((from[5] != 1 && from[5] != COMPONENTS) || length != 6 + 3 * (size_t)from[5])
         return 0;
-    for (int number = 0; number < from[5]; ++number)
+    for (int number = 0; number < from[5]; ++number) {
         header->component[number].name = from[6 + 3 * number];
+        header->component[number].quantization_table = from[8 + 3 * number];
+        if (from[8 + 3 * number] > 3)
+            return 0;
+    }
     header->across = from[7] >> 4;
     header->down = from[7] & 15;
-    header->quantization_table = from[8];
-    if (from[8] > 3 || header->across < 1 || header->across > 2 || header->down < 1 ||
-        header->down > 2)
+    if (header->across < 1 || header->across > 2 || header->down < 1 || header->down > 2)
         return 0;
     if (from[5] == 1)
         return header->width && header->height && from[7] == 0x11;
-    return header->width && header->height && from[10] == 0x11 && from[13] == 0x11 &&
-           from[11] <= 3 && from[14] <= 3;
+    return header->width && header->height && from[10] == 0x11 && from[13] == 0x11;
 }
 
 /* Section B.2.3: the one scan, with all components in their order. */
@@ -136,11 +136,11 @@ static int read_scan(Header *header, const uint8_t *from, size_t length)
         component->ac_table = from[2 + 2 * number] & 15;
         if (from[1 + 2 * number] != component->name || component->dc_table > 3 ||
             component->ac_table > 3 || !header->dc[component->dc_table].is_defined ||
-            !header->ac[component->ac_table].is_defined)
+            !header->ac[component->ac_table].is_defined ||
+            !header->has_quantization[component->quantization_table])
             return 0;
     }
-    return memcmp(from + length - 3, whole, 3) == 0 &&
-           header->has_quantization[header->quantization_table];
+    return memcmp(from + length - 3, whole, 3) == 0;
 }
 
 /* Read everything before the codes. */

@@ -101,7 +101,7 @@ static int fill_tables(Tables *tables, const Header *header, int shift)
     }
     for (int index = 0; index < BLOCK; ++index)
         tables->scale[place_of[index] / LANES] =
-            header->quantization[header->quantization_table][index];
+            header->quantization[header->component[0].quantization_table][index];
     tables->scale[UNUSED] = 0;
     return fill_neutral(tables, header);
 }

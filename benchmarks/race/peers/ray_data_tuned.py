@@ -1,7 +1,7 @@
 """Ray Data, tuned as well as we can: an actor for each core that does everything, ONNX Runtime.
 
 The data set is the list of paths: no read stage, no pixels in the object store. Each actor reads,
-decodes (with batchscan's own function) and scores its batch in one go. An actor claims half a core,
+decodes (with Pillow, at reduced size) and scores its batch in one go. An actor claims half a core,
 as the task that writes needs some, and Ray Data hangs where actors hold all; each still has a core
 to itself. Blocks are a few hundred paths: fewer make the end uneven, more cost a task each.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from benchmarks.race.peers.fused import batches_of, decode_files, open_network
+from benchmarks.race.peers.fused import batches_of, decode_files_by_pillow, open_network
 from benchmarks.race.task import CORES, image_files, mark, read_task
 
 BLOCK = 256
@@ -30,7 +30,7 @@ class Predictor:
         """Score the files of a batch."""
         scores = []
         for files in batches_of(batch["path"]):
-            scores += list(self.network(decode_files(files, self.size)))
+            scores += list(self.network(decode_files_by_pillow(files, self.size)))
             mark(self.marks, len(files))
         return {"path": batch["path"], "score": scores}
 
