@@ -15,7 +15,10 @@ setup(
         Extension(
             "batchscan.image.reduced_jpeg",
             [str(SOURCES / "reduced_jpeg.c")],
-            depends=[str(SOURCES / name) for name in ("header.h", "codes.h", "transform.h")],
+            depends=[
+                str(SOURCES / name)
+                for name in ("header.h", "codes.h", "transform.h", "two_stretches.h")
+            ],
             extra_compile_args=["-O3"],
             py_limited_api=True,
             optional=True,

@@ -197,6 +197,18 @@ typedef struct {
     int place;
 } Read;
 
+/* Say whether a sound file may have such a first coefficient, as it is stored. */
+INLINE int is_sound_first(int value)
+{
+    return value >= -(1 << 14) && value < 1 << 14;
+}
+
+/* Say whether a place is that behind the end of a block, of skips. */
+INLINE int is_end(int place)
+{
+    return place == BLOCK || (place >= ENDED && place < ENDED + BLOCK);
+}
+
 /* Read a block's first coefficient, as a difference to that of the block before. */
 INLINE Read read_first(Bits in, const Single *table, const Codes *codes, int *value)
 {
@@ -280,7 +292,7 @@ INLINE Read read_skips(Bits in, const Skip *skips, const Codes *codes)
         Skip skip = skips[peek(read.in, LOOK)];
         int after = read.place + skip.advance;
         if (UNLIKELY(after >= BLOCK)) {
-            if (after == BLOCK || (after >= ENDED && after < ENDED + BLOCK))
+            if (is_end(after))
                 return (Read){without(read.in, skip.bits), after};
             read = read_single(read.in, codes, read.place, NULL);
             if (read.place < 0 || read.place >= BLOCK)

@@ -18,16 +18,19 @@
 #include <stdlib.h>
 
 #include "transform.h"
+#include "two_stretches.h"
 
 enum {
     QUARTER = 2, /* Shifts: 8 pixels become 2, */
     EIGHTH = 3,  /* or 1. */
-    PADDING = 1024, /* Zeros behind the codes: more than a unit of blocks can take. */
-    DC_LIMIT = 1 << 14
+    PADDING = 1024 /* Zeros behind the codes: more than a unit of blocks can take. */
 };
 
-/* What is made of a header for one way to decode. */
+/* What is made of a header for one way to decode. The codes are those that the first four are made
+   of, as most encoders use the same for all of their files. */
 typedef struct {
+    int shift; /* 0: nothing is filled in. */
+    Codes dc, ac;
     Single first[ENTRIES];
     Single single[ENTRIES];
     Pair pair[ENTRIES];
@@ -39,7 +42,7 @@ typedef struct {
 
 /* The codes between two marks, without the zeros that follow each byte of ones. */
 typedef struct {
-    uint8_t *bytes; /* Room for the rest of the file, and PADDING. */
+    uint8_t *bytes; /* Room for the rest of the file, and PADDING; twice, for a second behind it. */
     size_t length;
 } Stretch;
 
@@ -50,7 +53,7 @@ typedef struct {
     size_t units_across, units_down;
 } Canvas;
 
-/* Everything a file needs while it is decoded. */
+/* Everything a file needs while it is decoded. The last is kept for the next file. */
 typedef struct {
     Header header;
     Tables tables;
@@ -89,19 +92,31 @@ static int fill_neutral(Tables *tables, const Header *header)
     return 1;
 }
 
-static int fill_tables(Tables *tables, const Header *header, int shift)
+static void fill_entries(Tables *tables, const Codes *dc, const Codes *ac, int shift)
 {
-    fill_singles(tables->first, &header->dc[header->component[0].dc_table], MOST_BITS_DC);
-    fill_singles(tables->single, &header->ac[header->component[0].ac_table], MOST_BITS_AC);
+    if (tables->shift == shift && memcmp(&tables->dc, dc, sizeof *dc) == 0 &&
+        memcmp(&tables->ac, ac, sizeof *ac) == 0)
+        return;
+    tables->shift = shift;
+    tables->dc = *dc;
+    tables->ac = *ac;
+    fill_singles(tables->first, dc, MOST_BITS_DC);
+    fill_singles(tables->single, ac, MOST_BITS_AC);
     for (uint32_t index = 0; index < ENTRIES; ++index) {
         if (shift == EIGHTH)
             tables->skip[index] = skip_of(tables->single, index);
         else
             tables->pair[index] = pair_of(tables->single, index);
     }
+}
+
+static int fill_tables(Tables *tables, const Header *header, int shift)
+{
+    const Component *grey = &header->component[0];
+    fill_entries(tables, &header->dc[grey->dc_table], &header->ac[grey->ac_table], shift);
     for (int index = 0; index < BLOCK; ++index)
         tables->scale[place_of[index] / LANES] =
-            header->quantization[header->component[0].quantization_table][index];
+            header->quantization[grey->quantization_table][index];
     tables->scale[UNUSED] = 0;
     return fill_neutral(tables, header);
 }
@@ -124,6 +139,19 @@ static const uint8_t *take_stretch(Stretch *stretch, const uint8_t *from, const 
         }
         from = ones + 2;
     }
+}
+
+/* Sound codes are never read beyond it: they end before, and bits are taken eight bytes ahead. */
+INLINE const uint8_t *limit_of(const Stretch *stretch)
+{
+    return stretch->bytes + stretch->length + 16;
+}
+
+/* Say whether only the last byte's rest is left. */
+INLINE int ends_there(Bits in, const Stretch *stretch)
+{
+    size_t used = (size_t)(in.next - stretch->bytes) * 8 - in.count;
+    return used <= stretch->length * 8 && stretch->length * 8 - used < 8;
 }
 
 /* The blocks of a batch that are there already, and where their pixels go. */
@@ -157,14 +185,13 @@ INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
     const Header *header = &room->header;
     const Tables *tables = &room->tables;
     const Canvas *canvas = &room->canvas;
-    const Codes *dc = &header->dc[header->component[0].dc_table];
-    const Codes *ac = &header->ac[header->component[0].ac_table];
-    const uint8_t *limit = room->stretch.bytes + room->stretch.length + 16;
+    const Codes *dc = &tables->dc, *ac = &tables->ac;
+    const uint8_t *limit = limit_of(&room->stretch);
     const size_t side = canvas->side, stride = canvas->stride;
     const size_t across = (size_t)header->across * side, down = (size_t)header->down * side;
-    size_t column = start % canvas->units_across, used;
+    size_t column = start % canvas->units_across;
     uint8_t *corner = canvas->pixels + start / canvas->units_across * down * stride;
-    Bits in = {0, 0, room->stretch.bytes};
+    Bits in = {.next = room->stretch.bytes};
     Waiting waiting = {0};
     int32_t excess = 0;
     int value = 0;
@@ -173,7 +200,7 @@ INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
             for (size_t x = 0; x < across; x += side) {
                 uint8_t *to = corner + y * stride + column * across + x;
                 Read read = read_first(refilled(in), tables->first, dc, &value);
-                if (UNLIKELY(read.place < 0 || value < -DC_LIMIT || value >= DC_LIMIT))
+                if (UNLIKELY(read.place < 0 || !is_sound_first(value)))
                     return 0;
                 if (shift == EIGHTH) {
                     *to = pixel((value * tables->scale[0] + 4) >> 3, &excess);
@@ -204,37 +231,71 @@ INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
     }
     if (waiting.count)
         excess |= finish(&waiting, tables, stride);
-    used = (size_t)(in.next - room->stretch.bytes) * 8 - in.count;
-    return excess == 0 && used <= room->stretch.length * 8 && room->stretch.length * 8 - used < 8;
+    return excess == 0 && ends_there(in, &room->stretch);
 }
 
-typedef int Decoder(const Room *, int, size_t, size_t);
-
-static int decode_anywhere(const Room *room, int shift, size_t start, size_t units)
+/* The same for two stretches of a grey image at an eighth, the second behind the first. */
+INLINE int decode_both(const Room *room, const Stretch *second, size_t start, size_t units)
 {
+    const Tables *tables = &room->tables;
+    const Reading reading = {.first = tables->first, .skip = tables->skip, .dc = &tables->dc,
+                             .ac = &tables->ac, .scale = tables->scale[0]};
+    Pass one = {.in.next = room->stretch.bytes, .limit = limit_of(&room->stretch), .left = units,
+                .to = room->canvas.pixels + start};
+    Pass two = {.in.next = second->bytes, .limit = limit_of(second), .left = units,
+                .to = room->canvas.pixels + start + units};
+    int32_t excess = 0;
+    return pass_over(&one, &two, &reading, &excess) && excess == 0 &&
+           ends_there(one.in, &room->stretch) && ends_there(two.in, second);
+}
+
+/* Decode one stretch, or two where there is a `second`, of `units` each. */
+INLINE int decode_stretches(const Room *room, int shift, const Stretch *second, size_t start,
+                            size_t units)
+{
+    if (second)
+        return decode_both(room, second, start, units);
     return shift == EIGHTH ? decode_units(room, EIGHTH, start, units)
                            : decode_units(room, QUARTER, start, units);
+}
+
+typedef int Decoder(const Room *, int, const Stretch *, size_t, size_t);
+
+static int decode_anywhere(const Room *room, int shift, const Stretch *second, size_t start,
+                           size_t units)
+{
+    return decode_stretches(room, shift, second, start, units);
 }
 
 #if defined(__GNUC__) && defined(__x86_64__)
 /* The same for processors that shift by any register and compute eight numbers at once (2013). */
 __attribute__((target("avx2,bmi,bmi2")))
-static int decode_avx2(const Room *room, int shift, size_t start, size_t units)
+static int decode_avx2(const Room *room, int shift, const Stretch *second, size_t start,
+                       size_t units)
 {
-    return shift == EIGHTH ? decode_units(room, EIGHTH, start, units)
-                           : decode_units(room, QUARTER, start, units);
+    return decode_stretches(room, shift, second, start, units);
 }
 #endif
 
-static Decoder *decode_stretch = decode_anywhere;
+static Decoder *decode = decode_anywhere;
 
 static void choose_decoder(void)
 {
 #if defined(__GNUC__) && defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
-        decode_stretch = decode_avx2;
+        decode = decode_avx2;
 #endif
+}
+
+/* Take the next stretch, which must end with the right mark: RSTn, or EOI behind the last. */
+static const uint8_t *take_marked(Stretch *stretch, const uint8_t *from, const uint8_t *end,
+                                  size_t number, int is_last)
+{
+    const uint8_t *mark = take_stretch(stretch, from, end);
+    if (mark == NULL || mark[1] != (is_last ? 0xD9 : 0xD0 + (int)(number & 7)))
+        return NULL;
+    return mark + 2;
 }
 
 /* Decode all of a scan; 0 unless it is sound, with each mark in its place. */
@@ -243,13 +304,23 @@ static int decode_scan(Room *room, int shift, const uint8_t *from, const uint8_t
     const size_t units = room->canvas.units_across * room->canvas.units_down;
     const size_t interval =
         room->header.restart_interval ? (size_t)room->header.restart_interval : units;
+    const int in_turns = shift == EIGHTH && room->header.components == 1;
     for (size_t start = 0, number = 0; start < units; start += interval, ++number) {
         size_t count = units - start < interval ? units - start : interval;
-        int expected = start + count == units ? 0xD9 : 0xD0 + (int)(number & 7); /* EOI, RSTn */
-        const uint8_t *mark = take_stretch(&room->stretch, from, end);
-        if (mark == NULL || mark[1] != expected || !decode_stretch(room, shift, start, count))
+        Stretch second = {NULL, 0};
+        from = take_marked(&room->stretch, from, end, number, start + count == units);
+        if (from == NULL)
             return 0;
-        from = mark + 2;
+        if (in_turns && units - start >= 2 * interval) {
+            second.bytes = room->stretch.bytes + room->stretch.length + PADDING;
+            from = take_marked(&second, from, end, ++number, start + 2 * count == units);
+            if (from == NULL)
+                return 0;
+        }
+        if (!decode(room, shift, second.bytes ? &second : NULL, start, count))
+            return 0;
+        if (second.bytes)
+            start += interval;
     }
     return 1;
 }
@@ -275,7 +346,7 @@ static int reduce_file(Room *room, const uint8_t *data, size_t length, int shift
     if (!read_header(header, data, length) || !lay_out(room, shift, length - header->scan) ||
         !fill_tables(&room->tables, header, shift))
         return 0;
-    room->stretch.bytes = malloc(length - header->scan + PADDING);
+    room->stretch.bytes = malloc(length - header->scan + 2 * PADDING);
     canvas->pixels =
         malloc(canvas->stride * canvas->units_down * (size_t)header->down * canvas->side);
     if (room->stretch.bytes == NULL || canvas->pixels == NULL)
@@ -298,6 +369,30 @@ static PyObject *result(const Room *room)
     return Py_BuildValue("(nnN)", (Py_ssize_t)width, (Py_ssize_t)height, bytes);
 }
 
+/* Room for one file that nobody uses; whoever holds Python's lock may take it. */
+static Room *spare = NULL;
+
+static Room *take_room(void)
+{
+    Room *room = spare;
+    spare = NULL;
+    return room ? room : calloc(1, sizeof *room);
+}
+
+static void give_back(Room *room)
+{
+    if (room == NULL)
+        return;
+    free(room->stretch.bytes);
+    free(room->canvas.pixels);
+    room->stretch.bytes = NULL;
+    room->canvas.pixels = NULL;
+    if (spare == NULL)
+        spare = room;
+    else
+        free(room);
+}
+
 static PyObject *reduce(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     Py_buffer data;
@@ -310,8 +405,8 @@ static PyObject *reduce(PyObject *Py_UNUSED(module), PyObject *arguments)
         PyBuffer_Release(&data);
         return PyErr_Format(PyExc_ValueError, "shift is 2 or 3, found %d", shift);
     }
+    room = take_room();
     Py_BEGIN_ALLOW_THREADS
-    room = calloc(1, sizeof *room);
     if (room)
         outcome = reduce_file(room, data.buf, (size_t)data.len, shift);
     Py_END_ALLOW_THREADS
@@ -321,11 +416,7 @@ static PyObject *reduce(PyObject *Py_UNUSED(module), PyObject *arguments)
         PyErr_NoMemory();
     else
         found = Py_NewRef(Py_None);
-    if (room) {
-        free(room->stretch.bytes);
-        free(room->canvas.pixels);
-        free(room);
-    }
+    give_back(room);
     PyBuffer_Release(&data);
     return found;
 }
