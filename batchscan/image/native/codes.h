@@ -25,7 +25,7 @@ enum {
     UNKNOWN = 255,     /* The advance of bits that do not hold one code with its value. */
     MOST_BITS_AC = 10, /* Of a value: table F.2 of the standard. */
     MOST_BITS_DC = 11, /* Table F.1. */
-    LANES = 8,         /* Blocks whose coefficients lie together; see transform.h. */
+    LANES = 16,        /* Blocks whose coefficients lie together; see transform.h. */
     PLACES = BLOCK + ENDED,
     ZEROS = 0xF0 /* The code for sixteen coefficients of zero. */
 };
