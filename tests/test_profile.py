@@ -131,7 +131,7 @@ def test_the_command_prints_and_writes_the_profile(
         archive, tmp_path / "r.parquet", tiny_bundle, "--profile", "--summary", str(file)
     ).splitlines()
     table = said[said.index(next(line for line in said if "ms/image" in line)) + 1 :]
-    assert [line.split()[0] for line in table] == [*STAGES, "first"]
+    assert [line.split()[0] for line in table] == [*STAGES, "first", "large"]
     profile = json.loads(file.read_text())["profile"]
     assert set(profile["driver"]) == {"list", "wait", "write", "rest"}
     assert set(profile["workers"]) == set(STAGES) - {"list"}
@@ -172,6 +172,14 @@ def test_no_profile_unless_asked(archive: Path, tmp_path: Path, tiny_bundle: Pat
 
 def test_a_profile_of_nothing_divides_by_nothing() -> None:
     """Where every image was finished before, the table is one of zeros."""
-    text = render_profile(Profile({}, {"list": 0.25}, images=0, first_part=None))
+    profile = Profile({}, {"list": 0.25}, images=0, first_part=None, short_cut=False)
+    text = render_profile(profile)
     assert "0.2" in text
     assert "first part" not in text
+
+
+@pytest.mark.parametrize(("there", "words"), [(True, "with the"), (False, "without the")])
+def test_a_profile_tells_of_the_short_cut(there: bool, words: str) -> None:
+    """Whoever asks where the time goes learns whether JPEGs are decoded the quick way."""
+    text = render_profile(Profile({}, {}, images=0, first_part=None, short_cut=there))
+    assert f"large JPEGs: {words} compiled short cut" in text

@@ -14,6 +14,7 @@ from tiny_bundle import write_tiny_bundle
 import batchscan
 from batchscan.image import preprocessing_digest as preprocessing_module
 from batchscan.image.preprocessing_digest import preprocessing_digest
+from batchscan.image.short_cut import short_cut
 from batchscan.results.result import read_footer
 from batchscan.run import commit as commit_module
 from batchscan.run.commit import commit
@@ -37,6 +38,7 @@ def test_the_record_of_a_result(tmp_path: Path, archive: Path) -> None:
         **{name: details[name] for name in ("intended_use", "limits")},
     }
     assert footer["preprocessing_digest"] == preprocessing_digest()
+    assert footer["jpeg_short_cut"] == (short_cut() is not None)
     assert {"pydicom", "numpy", "pillow", "onnxruntime"} <= footer["packages"].keys()
     assert footer["host"]["processor"]
     assert footer["started"] < footer["finished"]

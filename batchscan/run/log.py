@@ -138,4 +138,5 @@ def _of_profile(profile: Profile) -> dict[str, Any]:
         "driver": {name: round(seconds, 3) for name, seconds in profile.driver.items()},
         "images": profile.images,
         "first_part": None if profile.first_part is None else round(profile.first_part, 3),
+        "jpeg_short_cut": profile.short_cut,
     }

@@ -24,6 +24,7 @@ from batchscan.archive.selection import Selection
 from batchscan.config import ScanConfig
 from batchscan.container.reading import close_containers
 from batchscan.errors import BatchscanError, NoImagesFound, UsageError
+from batchscan.image.short_cut import short_cut
 from batchscan.image.signature import readable_formats
 from batchscan.labels.file import read_labels
 from batchscan.labels.lookup import LabelTable
@@ -350,7 +351,8 @@ class _Scan:
     def _profile(self) -> Profile:
         first, tally = self._tally.first_part, self._tally
         after = None if first is None else first - self._clock
-        return Profile(dict(tally.seconds), self._stopwatch.take(), tally.images, after)
+        driver, has_short_cut = self._stopwatch.take(), short_cut() is not None
+        return Profile(dict(tally.seconds), driver, tally.images, after, has_short_cut)
 
     def _nothing_found(self) -> str:
         among = f"{self._notes.other_files.total():,} files"

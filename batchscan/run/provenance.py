@@ -13,6 +13,7 @@ from typing import Any
 from batchscan.errors import BundleError, UsageError
 from batchscan.image.decode import PREPROCESSING
 from batchscan.image.preprocessing_digest import preprocessing_digest
+from batchscan.image.short_cut import short_cut
 from batchscan.model.bundle import Bundle, load_bundle
 from batchscan.run.commit import commit
 from batchscan.run.workspace import Identity
@@ -52,6 +53,7 @@ def software_record(bundle: Bundle) -> dict[str, Any]:
         "model": identity | {name: bundle.card.get(name) for name in CARD_FIELDS},
         "preprocessing": PREPROCESSING,
         "preprocessing_digest": preprocessing_digest(),
+        "jpeg_short_cut": short_cut() is not None,
         "packages": _package_versions(),
     }
 

@@ -31,13 +31,15 @@ class Profile:
     """Seconds by stage: of all workers (and threads) summed, and of the driver.
 
     `images` are those that the workers had in hand. `first_part` is how many seconds after the
-    start of the scan the first part was committed, None if none was.
+    start of the scan the first part was committed, None if none was. `short_cut` says whether the
+    driver's machine has the short cut to reduced JPEGs.
     """
 
     workers: Mapping[str, float]
     driver: Mapping[str, float]
     images: int
     first_part: float | None
+    short_cut: bool
 
 
 @dataclass
