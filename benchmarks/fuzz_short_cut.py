@@ -96,7 +96,7 @@ def _sources(archive: Path) -> list[bytes]:
     for data in sources[:6]:
         with Image.open(io.BytesIO(data)) as image:
             small = image.convert("L").resize((200, 163))
-        for mode, options in (("L", {"restart_marker_blocks": 3}), ("RGB", {"subsampling": 2})):
+        for mode, options in (("L", {"restart_marker_blocks": 19}), ("RGB", {"subsampling": 2})):
             stream = io.BytesIO()
             small.convert(mode).save(stream, "jpeg", optimize=True, **options)
             sources.append(stream.getvalue())

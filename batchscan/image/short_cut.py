@@ -8,6 +8,7 @@ before it is used, as a Pillow that was built with another libjpeg has other pix
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 from collections.abc import Callable
@@ -40,7 +41,9 @@ def short_cut() -> Reduce | None:
         from batchscan.image.reduced_jpeg import reduce
     except ImportError:
         return None
-    return reduce if all(_agrees(reduce, scale) for scale in _SHIFTS) else None
+    with contextlib.suppress(Exception):  # Whatever is wrong here, Pillow decodes.
+        return reduce if all(_agrees(reduce, scale) for scale in _SHIFTS) else None
+    return None
 
 
 def _agrees(reduce: Reduce, scale: int) -> bool:

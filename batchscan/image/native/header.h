@@ -12,7 +12,9 @@
 enum {
     BLOCK = 64,   /* Coefficients of a block. */
     LONGEST = 16, /* Bits of a Huffman code. */
-    COMPONENTS = 3
+    COMPONENTS = 3,
+    LONGEST_SIDE = 65500, /* libjpeg refuses larger ones. */
+    NOT_SEEN = -1
 };
 
 /* One table of Huffman codes (annex C of the standard): those of one length follow each other. */
@@ -33,9 +35,10 @@ typedef struct {
     uint8_t quantization[4][BLOCK]; /* In zigzag order. */
     int has_quantization[4];
     int width, height; /* Both 0 before the frame's header. */
-    int components;    /* 1, grey, or 3, of which the first is taken to be luma. */
+    int components;    /* 1, grey, or 3, luma and chroma. */
     Component component[COMPONENTS];
     int across, down; /* Blocks of the first component in a minimum coded unit: 1 or 2. */
+    int has_jfif, adobe_transform; /* What its makers' segments say; the second may be NOT_SEEN. */
     int restart_interval; /* In minimum coded units; 0: there are no restart marks. */
     size_t scan;          /* Where the codes begin. */
 } Header;
@@ -106,6 +109,9 @@ static int read_frame(Header *header, const uint8_t *from, size_t length)
     header->height = two_bytes(from + 1);
     header->width = two_bytes(from + 3);
     header->components = from[5];
+    if (header->height < 1 || header->height > LONGEST_SIDE || header->width < 1 ||
+        header->width > LONGEST_SIDE)
+        return 0;
     if ((from[5] != 1 && from[5] != COMPONENTS) || length != 6 + 3 * (size_t)from[5])
         return 0;
     for (int number = 0; number < from[5]; ++number) {
@@ -118,16 +124,34 @@ static int read_frame(Header *header, const uint8_t *from, size_t length)
     header->down = from[7] & 15;
     if (header->across < 1 || header->across > 2 || header->down < 1 || header->down > 2)
         return 0;
-    if (from[5] == 1)
-        return header->width && header->height && from[7] == 0x11;
-    return header->width && header->height && from[10] == 0x11 && from[13] == 0x11;
+    return from[5] == 1 ? from[7] == 0x11 : from[10] == 0x11 && from[13] == 0x11;
+}
+
+/* Segments that tell how colours are stored, as libjpeg reads them (ISO/IEC 10918-5, 10918-6). */
+static void read_maker(Header *header, int marker, const uint8_t *from, size_t length)
+{
+    if (marker == 0xE0 && length >= 14 && memcmp(from, "JFIF", 5) == 0)
+        header->has_jfif = 1;
+    if (marker == 0xEE && length >= 12 && memcmp(from, "Adobe", 5) == 0)
+        header->adobe_transform = from[11];
+}
+
+/* Say whether libjpeg takes three components for red, green and blue. */
+static int is_red_green_blue(const Header *header)
+{
+    if (header->components != COMPONENTS || header->has_jfif)
+        return 0;
+    if (header->adobe_transform != NOT_SEEN)
+        return header->adobe_transform == 0;
+    return header->component[0].name == 'R' && header->component[1].name == 'G' &&
+           header->component[2].name == 'B';
 }
 
 /* Section B.2.3: the one scan, with all components in their order. */
 static int read_scan(Header *header, const uint8_t *from, size_t length)
 {
     static const uint8_t whole[3] = {0, BLOCK - 1, 0};
-    if (!header->width || from[0] != header->components ||
+    if (!header->width || is_red_green_blue(header) || from[0] != header->components ||
         length != 4 + 2 * (size_t)header->components)
         return 0;
     for (int number = 0; number < header->components; ++number) {
@@ -148,6 +172,7 @@ static int read_header(Header *header, const uint8_t *data, size_t length)
 {
     size_t place = 2;
     memset(header, 0, sizeof *header);
+    header->adobe_transform = NOT_SEEN;
     if (length < 4 || data[0] != 0xFF || data[1] != 0xD8)
         return 0;
     while (place + 5 <= length && data[place] == 0xFF) {
@@ -171,8 +196,10 @@ static int read_header(Header *header, const uint8_t *data, size_t length)
         else if (marker == 0xDD && rest == 2) { /* DRI */
             header->restart_interval = two_bytes(from);
             is_known = 1;
-        } else
+        } else {
+            read_maker(header, marker, from, rest);
             is_known = (marker >= 0xE0 && marker <= 0xEF) || marker == 0xFE; /* APPn, COM */
+        }
         if (!is_known)
             return 0;
     }

@@ -283,7 +283,8 @@ static void choose_decoder(void)
 {
 #if defined(__GNUC__) && defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+        __builtin_cpu_supports("bmi2"))
         decode = decode_avx2;
 #endif
 }
@@ -304,6 +305,8 @@ static int decode_scan(Room *room, int shift, const uint8_t *from, const uint8_t
     const size_t units = room->canvas.units_across * room->canvas.units_down;
     const size_t interval =
         room->header.restart_interval ? (size_t)room->header.restart_interval : units;
+    if (interval < units && interval < LANES)
+        return 0; /* libjpeg is as fast: all here is made for longer stretches. */
     const int in_turns = shift == EIGHTH && room->header.components == 1;
     for (size_t start = 0, number = 0; start < units; start += interval, ++number) {
         size_t count = units - start < interval ? units - start : interval;
@@ -338,7 +341,7 @@ static int lay_out(Room *room, int shift, size_t codes)
     return canvas->units_across * canvas->units_down * across * down <= codes * 4;
 }
 
-/* Decode a file to `room->canvas.pixels`; 0 if it is left to others, -1 without memory. */
+/* Decode a file to `room->canvas.pixels`; 0 if it is left to others, also for want of memory. */
 static int reduce_file(Room *room, const uint8_t *data, size_t length, int shift)
 {
     Header *header = &room->header;
@@ -350,7 +353,7 @@ static int reduce_file(Room *room, const uint8_t *data, size_t length, int shift
     canvas->pixels =
         malloc(canvas->stride * canvas->units_down * (size_t)header->down * canvas->side);
     if (room->stretch.bytes == NULL || canvas->pixels == NULL)
-        return -1;
+        return 0;
     return decode_scan(room, shift, data + header->scan, data + length);
 }
 
@@ -395,30 +398,27 @@ static void give_back(Room *room)
 
 static PyObject *reduce(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    Py_buffer data;
+    PyObject *data, *found = NULL; /* Only bytes: nobody changes them meanwhile. */
     Room *room;
-    PyObject *found = NULL;
-    int shift, outcome = -1;
-    if (!PyArg_ParseTuple(arguments, "y*i:reduce", &data, &shift))
+    int shift, is_done = 0;
+    if (!PyArg_ParseTuple(arguments, "Si:reduce", &data, &shift))
         return NULL;
-    if (shift != QUARTER && shift != EIGHTH) {
-        PyBuffer_Release(&data);
+    if (shift != QUARTER && shift != EIGHTH)
         return PyErr_Format(PyExc_ValueError, "shift is 2 or 3, found %d", shift);
-    }
     room = take_room();
-    Py_BEGIN_ALLOW_THREADS
-    if (room)
-        outcome = reduce_file(room, data.buf, (size_t)data.len, shift);
-    Py_END_ALLOW_THREADS
-    if (outcome > 0)
-        found = result(room);
-    else if (outcome < 0)
-        PyErr_NoMemory();
-    else
-        found = Py_NewRef(Py_None);
+    if (room) {
+        const uint8_t *bytes = (const uint8_t *)PyBytes_AsString(data);
+        size_t length = (size_t)PyBytes_Size(data);
+        Py_BEGIN_ALLOW_THREADS
+        is_done = reduce_file(room, bytes, length, shift);
+        Py_END_ALLOW_THREADS
+    }
+    found = is_done ? result(room) : NULL;
     give_back(room);
-    PyBuffer_Release(&data);
-    return found;
+    if (found)
+        return found;
+    PyErr_Clear(); /* Where memory is short, Pillow may need less. */
+    Py_RETURN_NONE;
 }
 
 static int prepare(PyObject *Py_UNUSED(module))

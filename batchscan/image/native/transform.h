@@ -1,9 +1,9 @@
 /* From the coefficients of a block to 2 x 2 pixels, as libjpeg's reduced transform does it.
 
    It is what is left of the inverse DCT of 8 x 8 if neighbouring pixels are averaged: columns first,
-   then rows, in fixed point of 13 bits. Both its rounding steps are followed exactly. Its integers
-   are of 16 bits in some builds of libjpeg and of 32 in others; coefficients that would tell these
-   apart are none that a sound file has, and are left to libjpeg. */
+   then rows, in fixed point of 13 bits. Both its rounding steps are followed exactly. Between them,
+   numbers are cut to 16 bits by some builds of libjpeg and not by others. No sound file has
+   coefficients that tell these apart; files that have are left to libjpeg. */
 
 #ifndef BATCHSCAN_TRANSFORM_H
 #define BATCHSCAN_TRANSFORM_H
@@ -13,7 +13,8 @@
 enum {
     SIDE = 5,             /* Of the coefficients that count: 0, 1, 3, 5 and 7. */
     UNUSED = SIDE * SIDE, /* Where all others go. */
-    MOST = 4096           /* No sound coefficient of 8-bit pixels is near it, dequantized. */
+    MOST = 2048           /* Dequantized coefficients of 8-bit pixels reach about half of it; below
+                             it, sums of a column stay within 16 bits. */
 };
 
 /* Of odd coefficients 1, 3, 5, 7: 8192 times 3.624509785, -1.272758580, 0.850430095, -0.720959822. */
