@@ -32,16 +32,19 @@ $(VENV)/.pip:
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	touch $@
 
-$(VENV)-race/.race: pyproject.toml
+# What an installation is made of: it is to be made anew when one of them changes.
+PACKAGE := pyproject.toml setup.py $(wildcard batchscan/image/native/*)
+
+$(VENV)-race/.race: $(PACKAGE)
 	$(PYTHON) -m venv $(VENV)-race
 	$(VENV)-race/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(VENV)-race/bin/python -m pip install --quiet --editable . --group race
 	touch $@
 
-$(VENV)/.scoring: $(VENV)/.pip pyproject.toml
+$(VENV)/.scoring: $(VENV)/.pip $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.development: $(VENV)/.pip pyproject.toml
+$(VENV)/.development: $(VENV)/.pip $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --editable ".[train]" --group dev
 	touch $@ $(VENV)/.scoring

@@ -28,6 +28,7 @@ from batchscan.archive.notes import ListingNotes
 from batchscan.archive.reading import read_image
 from batchscan.errors import BatchscanError, NotScored
 from batchscan.image.decode import decode
+from batchscan.image.short_cut import short_cut
 from batchscan.model.bundle import load_bundle
 from batchscan.model.reference import load_reference
 from batchscan.model.scorer import BATCH
@@ -86,7 +87,8 @@ def main() -> None:
         except BatchscanError as problem:
             sys.exit(f"benchmarks.gpu: error: {problem}")
     print(f"\n{CORES} cores; {gpu_name()}; provider {options.provider}")
-    print(f"{len(names):,} images; medians of {options.repeats}\n")
+    print(f"{len(names):,} images; medians of {options.repeats}")
+    print(f"compiled short cut to JPEGs: {'yes' if short_cut() else 'no'}\n")
     _print_table(found)
     if options.json:
         rows = {name: [asdict(each) for each in runs] for name, runs in found.items()}

@@ -179,7 +179,7 @@ def test_headlines_name_the_fastest_peer() -> None:
     )
     text = as_text(rows)
     assert "as documented, tf.data with Keras, takes 2.00 times as long as batchscan." in text
-    assert "tuned by us, PyTorch loader, tuned, takes 1.50 times as long as batchscan." in text
+    assert "tuned by us, PyTorch loader, takes 1.50 times as long as batchscan." in text
     assert "batchscan has 0.90 of the rate of decoding alone with Pillow" in text
     assert "batchscan has 0.80 of the rate of decoding alone with its own code" in text
 

@@ -18,7 +18,7 @@ STAGES = {
     "hash": "SHA-256 of files, hashes of pixels",
     "score": "running the network",
     "write": "parts; the driver: result and metrics",
-    "wait": "for shards, own threads; the driver: for workers",
+    "wait": "for shards, own threads; the driver: for Ray, workers",
     "rest": "what lies in between",
 }
 """Stages by name, in the order of the way."""

@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from batchscan.image.short_cut import short_cut
 from batchscan.model.bundle import load_bundle
+from batchscan.run.commit import commit
 from benchmarks.race.archive import make_archive, mean_kilobytes
 from benchmarks.race.comparing import OTHER_PIXELS, SAME_PIXELS
 from benchmarks.race.contenders import CONTENDERS, OURS, package_versions
@@ -39,11 +41,14 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     entries = [Entry(each) for each in CONTENDERS if each.name in {OURS, *options.peers}]
-    with tempfile.TemporaryDirectory(
-        prefix="race-", dir=options.work, ignore_cleanup_errors=True
-    ) as folder:
-        course, facts = _course(options, Path(folder))
-        run_rounds(entries, course, options.repeats, lambda: _save(entries, facts, options.out))
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix="race-", dir=options.work, ignore_cleanup_errors=True
+        ) as folder:
+            course, facts = _course(options, Path(folder))
+            run_rounds(entries, course, options.repeats, lambda: _save(entries, facts, options.out))
+    except OSError as problem:
+        sys.exit(f"{problem.filename or options.out}: {problem.strerror}; see --out and --work")
     print(f"\n{_title(facts)}\n\n{as_text(rows_of(entries))}\n\nwritten to {options.out}")
     if entries[0].problem:
         sys.exit(f"batchscan: {entries[0].problem}")
@@ -77,8 +82,10 @@ def _arguments() -> argparse.Namespace:
     unknown = set(options.peers) - {*names, OURS}
     if unknown:
         parser.error(f"--peers: expected some of {', '.join(names)}, found {', '.join(unknown)}")
-    if options.images < 1 or options.repeats < 0:
-        parser.error("expected one image or more, and no negative number of repeats")
+    if options.images < 1 or options.repeats < 1:
+        parser.error("expected one image or more, and one repeat or more")
+    if options.limit is not None and options.limit <= 0:
+        parser.error("--limit: expected more than 0 seconds")
     return options
 
 
@@ -99,8 +106,13 @@ def _course(options: argparse.Namespace, folder: Path) -> tuple[Course, dict[str
         "python": platform.python_version(),
         "packages": package_versions(),
         "model": {"name": bundle.name, "digest": bundle.digest},
-        "tolerance": {"same pixels": str(SAME_PIXELS), "own decoding": str(OTHER_PIXELS)},
+        "tolerance": {
+            "same pixels": str(SAME_PIXELS),
+            "own decoding, or int8": str(OTHER_PIXELS),
+        },
         "began": time.strftime("%Y-%m-%d", time.gmtime()),
+        "commit": commit(),
+        "jpeg_short_cut": short_cut() is not None,
     }
     return Course(task, options.images, limit), facts
 
@@ -134,6 +146,8 @@ def _described(facts: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
     tolerance = "; ".join(f"{what}: {how}" for what, how in facts["tolerance"].items())
     return (
+        f"{facts['began']}, commit {facts['commit'] or 'unknown'}, "
+        f"{'with' if facts['jpeg_short_cut'] else 'without'} the compiled short cut to JPEGs. "
         f"Machine: {facts['machine']}, {facts['cores']} cores, {facts['memory_gb']} GB. "
         f"Python {facts['python']}; {packages}. Model {facts['model']['name']}. "
         f"Scores count as ours where they are ({tolerance})."

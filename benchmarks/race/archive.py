@@ -74,7 +74,8 @@ def _draw_phantoms(folder: Path, count: int = 120) -> list[Path]:
 def _sound_jpegs(source: Path, wanted: int) -> list[Path]:
     size, left_out = 64, 0
     found: list[Path] = []
-    for name in list_images(source, ListingNotes()):
+    notes = ListingNotes()
+    for name in list_images(source, notes):
         if len(found) == wanted:
             break
         file = source / name
@@ -82,6 +83,7 @@ def _sound_jpegs(source: Path, wanted: int) -> list[Path]:
             found.append(file)
         else:
             left_out += 1
+    left_out += notes.other_files.total()
     print(f"{source}: {len(found)} JPEGs, {left_out} other files left out", file=sys.stderr)
     return found
 

@@ -62,9 +62,7 @@ CONTENDERS = (
         kind="ours",
         options=("--precision", "int8"),
     ),
-    Contender(
-        "ray_data_documented", "Ray Data, as documented", modules=("ray", "keras", "tensorflow")
-    ),
+    Contender("ray_data_documented", "Ray Data", modules=("ray", "keras", "tensorflow")),
     Contender(
         "ray_data_tuned",
         "Ray Data, tuned",
@@ -80,7 +78,7 @@ CONTENDERS = (
         programs=("java",),
     ),
     Contender("tf_data_keras", "tf.data with Keras", modules=("keras", "tensorflow")),
-    Contender("torch_loader", "PyTorch loader, documented", modules=("torch", "onnxruntime")),
+    Contender("torch_loader", "PyTorch loader", modules=("torch", "onnxruntime")),
     Contender(
         "torch_loader_tuned",
         "PyTorch loader, tuned",
@@ -88,7 +86,14 @@ CONTENDERS = (
         modules=("torch", "onnxruntime"),
         same_pixels=True,
     ),
-    Contender(PLAIN, "plain processes, no engine", kind="reference", same_pixels=True),
+    Contender(
+        "plain_pillow",
+        "plain processes, tuned",
+        kind="tuned",
+        modules=("onnxruntime",),
+        same_pixels=True,
+    ),
+    Contender(PLAIN, "batchscan's code, no engine", kind="reference", same_pixels=True),
     Contender(LIBJPEG, "decoding alone, Pillow", kind="reference", scores=False),
     Contender(CEILING, "decoding alone, batchscan's", kind="reference", scores=False),
 )

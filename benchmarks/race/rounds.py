@@ -94,9 +94,8 @@ def timed_round(entries: Sequence[Entry], course: Course, number: int) -> None:
 def run_rounds(
     entries: Sequence[Entry], course: Course, repeats: int, after_each: Callable[[], None]
 ) -> None:
-    """Run the whole race; `after_each` may save what there is."""
+    """Run the whole race; `after_each` timed round may save what there is."""
     check_round(entries, course)
-    after_each()
     for number in range(repeats):
         timed_round(entries, course, number)
         after_each()

@@ -45,6 +45,7 @@ class Row:
     steady_ratio: float | None
     mean_difference: float | None
     largest_difference: float | None
+    times: tuple[Time, ...] = ()
 
 
 def rows_of(entries: Sequence[Entry]) -> list[Row]:
@@ -62,12 +63,14 @@ def headlines(rows: Sequence[Row]) -> list[str]:
         known = [(ratio, title) for ratio, title in ratios if ratio]
         if known:
             ratio, title = min(known)
+            name = title.removesuffix(", tuned")
             lines.append(
-                f"The fastest peer {words}, {title}, takes {ratio:.2f} times as long as batchscan."
+                f"The fastest peer {words}, {name}, takes {ratio:.2f} times as long as batchscan."
             )
     documented = found.get(_DOCUMENTED)
     if documented and documented.whole_ratio:
-        lines.append(f"{documented.title}, takes {documented.whole_ratio:.2f} times as long.")
+        ratio = documented.whole_ratio
+        lines.append(f"{documented.title} as documented takes {ratio:.2f} times as long.")
     for name, words in ((LIBJPEG, "with Pillow"), (CEILING, "with its own code")):
         ceiling = found.get(name)
         if ceiling and ceiling.steady_ratio:
@@ -122,6 +125,7 @@ def _row(entry: Entry, ours: Sequence[Time]) -> Row:
         steady_ratio=_median(_quotient(other.steady, this.steady) for this, other in rounds),
         mean_difference=entry.mean_difference,
         largest_difference=entry.largest_difference,
+        times=tuple(times),
     )
 
 

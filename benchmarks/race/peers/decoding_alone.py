@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from benchmarks.race.peers.fused import batches_of, decode_files
+from benchmarks.race.peers.plain_processes import Decode
 from benchmarks.race.task import CORES, Task, image_files, mark, read_task
-
-Decode = Callable[[Sequence[str], int], NDArray[np.uint8]]
 
 
 def run(decode: Decode) -> None:

@@ -15,8 +15,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from batchscan.image.decode import decode
-
 BATCH = 32
 
 
@@ -50,6 +48,8 @@ def decode_files_by_pillow(files: Sequence[str], size: int) -> NDArray[np.uint8]
 
 def decode_files(files: Sequence[str], size: int) -> NDArray[np.uint8]:
     """Read and decode files as batchscan does: uint8 (B, size, size)."""
+    from batchscan.image.decode import decode  # Here: other contenders need not import it.
+
     return np.stack([decode(Path(file).read_bytes(), size).pixels for file in files])
 
 
