@@ -82,7 +82,7 @@ def _fuzz(module: ModuleType, arguments: argparse.Namespace) -> None:
             outcome = _outcome(module, data, scale)
             found["sound: " * (number < 0) + outcome] += 1
             if outcome.startswith("other"):
-                raise SystemExit(f"mutation {number} ({ways}) at 1/{scale} : {outcome}")
+                raise SystemExit(f"mutation {number} ({ways}) at 1/{scale}: {outcome}")
     for outcome, count in sorted(found.items()):
         print(f"{count:8,}  {outcome}")
 

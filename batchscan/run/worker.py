@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import socket
@@ -113,8 +112,6 @@ class ShardWorker:
             device=device,
         )
         _check_reference(self._job.reference, self._scorer)
-        if not self._alone:
-            gc.freeze()  # All that was imported stays: no need to look through it again and again.
         return WorkerFacts(socket.gethostname(), os.getpid(), self._scorer.provider, warning)
 
     def run(self, shard: Shard) -> ShardReport:

@@ -48,7 +48,8 @@ def main() -> None:
             course, facts = _course(options, Path(folder))
             run_rounds(entries, course, options.repeats, lambda: _save(entries, facts, options.out))
     except OSError as problem:
-        sys.exit(f"{problem.filename or options.out}: {problem.strerror}; see --out and --work")
+        reason = problem.strerror or problem
+        sys.exit(f"{problem.filename or options.out}: {reason}; see --out and --work")
     print(f"\n{_title(facts)}\n\n{as_text(rows_of(entries))}\n\nwritten to {options.out}")
     if entries[0].problem:
         sys.exit(f"batchscan: {entries[0].problem}")

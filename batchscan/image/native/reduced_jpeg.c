@@ -1,6 +1,6 @@
 /* JPEG -> grey levels at a quarter or an eighth of its size, bit by bit as libjpeg's.
 
-   Nearly all the time of a scan went into Huffman codes of coefficients that a reduced image hardly
+   Most of the time of a scan went into Huffman codes of coefficients that a reduced image hardly
    needs. libjpeg decodes them one by one; here a look into a table takes two of them at a quarter,
    where some of their values count, and as many as fit at an eighth, where only the first
    coefficient of a block does.
