@@ -1,4 +1,4 @@
-"""The one part that is compiled; all else is in pyproject.toml.
+"""The two parts that are compiled; all else is in pyproject.toml.
 
 Optional: where there is no C compiler it is left out, and everything works and gives the same
 results, but that JPEGs take twice as long to decode.
@@ -22,7 +22,14 @@ setup(
             extra_compile_args=["-O3"],
             py_limited_api=True,
             optional=True,
-        )
+        ),
+        Extension(
+            "batchscan.image.bilinear",
+            [str(SOURCES / "bilinear.c")],
+            extra_compile_args=["-O3"],
+            py_limited_api=True,
+            optional=True,
+        ),
     ],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},  # One wheel for each Python from 3.11 on.
 )

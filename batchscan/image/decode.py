@@ -20,6 +20,7 @@ from batchscan.image.flags import flags_of
 from batchscan.image.picture import Picture
 from batchscan.image.raster import read_raster
 from batchscan.image.signature import SNIFF_BYTES, foreign_content, readable_formats, sniff
+from batchscan.image.square import to_square
 from batchscan.rules import DEFAULT_RULES, Rules
 
 PREPROCESSING = "grey-draft-box-bilinear/1"
@@ -124,5 +125,7 @@ def _read(data: bytes, format: str, size: int, rules: Rules) -> Picture:
 
 def _square(picture: Picture, size: int) -> NDArray[np.uint8]:
     """Squash a picture to a square, then turn it: on few pixels that costs nothing."""
-    grey = picture.grey.resize((size, size), Image.Resampling.BILINEAR, picture.box)
-    return np.asarray(grey if picture.turn is None else grey.transpose(picture.turn))
+    pixels = to_square(picture.grey, picture.box, size)
+    if picture.turn is None:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).transpose(picture.turn))

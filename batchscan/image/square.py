@@ -1,0 +1,67 @@
+"""A grey picture -> the square of pixels that the network sees.
+
+It is Pillow's bilinear resize. `native/bilinear.c` does the same, bit by bit, in a sixth of the
+time; it is used where it was compiled and does as the Pillow of this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Box = tuple[float, float, float, float]
+Square = Callable[[bytes, tuple[int, int], Box, int], bytes]
+
+_MOST_PIXELS = 1 << 22  # They are copied once: of large pictures, there is memory for one.
+_CHECKED = (  # Sides, box and size: enlarged, reduced in part of a pixel, as tall as may be.
+    ((90, 70), (0.0, 0.0, 90.0, 70.0), 96),
+    ((331, 243), (0.0, 0.0, 330.5, 242.125), 144),
+    ((117, 153), (3.25, 0.5, 116.5, 153.0), 81),
+    ((21, 155), (0.0, 0.0, 21.0, 155.0), 160),
+)
+
+
+def to_square(grey: Image.Image, box: Box | None, size: int) -> NDArray[np.uint8]:
+    """Return uint8 (size, size) of an image of mode L; `box` is the part of it that counts.
+
+    Each pixel is the mean of the area around it, weighted by its distance.
+    """
+    square = compiled_square() if _is_fit(grey, size) else None
+    if square is None:
+        return np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR, box))
+    whole = (0.0, 0.0, float(grey.width), float(grey.height))
+    levels = square(grey.tobytes(), grey.size, box or whole, size)
+    return np.frombuffer(levels, dtype=np.uint8).reshape(size, size)
+
+
+def _is_fit(grey: Image.Image, size: int) -> bool:
+    """Say whether a picture is for the compiled resize.
+
+    Of tall ones, Pillow reduces the columns first, from 13.0 on, and rounds in between.
+    """
+    tall = grey.height - size > max(0, 2 * (grey.width - size))
+    return not tall and grey.width * grey.height <= _MOST_PIXELS
+
+
+@functools.cache
+def compiled_square() -> Square | None:
+    """Return what reduces, if it is there and does as Pillow on this machine; else None."""
+    try:
+        from batchscan.image.bilinear import square
+    except ImportError:
+        return None
+    with contextlib.suppress(Exception):  # Whatever is wrong here, Pillow reduces.
+        return square if all(_agrees(square, *checked) for checked in _CHECKED) else None
+    return None
+
+
+def _agrees(square: Square, sides: tuple[int, int], box: Box, size: int) -> bool:
+    levels = np.random.default_rng(1).integers(0, 256, sides[::-1], dtype=np.uint8)
+    image = Image.fromarray(levels)
+    expected = image.resize((size, size), Image.Resampling.BILINEAR, box)
+    return square(levels.tobytes(), sides, box, size) == expected.tobytes()
