@@ -17,7 +17,10 @@ setup(
             [str(SOURCES / "reduced_jpeg.c")],
             depends=[
                 str(SOURCES / name)
-                for name in ("header.h", "codes.h", "transform.h", "two_stretches.h")
+                for name in (
+                    *("header.h", "codes.h", "progressive.h"),
+                    *("transform.h", "two_stretches.h"),
+                )
             ],
             extra_compile_args=["-O3"],
             py_limited_api=True,

@@ -4,7 +4,7 @@
 
 Threads decode side by side only while they run C code that has let go of Python's lock. The first
 table has as many threads as there are cores here. For the second, that C code (the short cut to
-JPEGs, Pillow's decoder and resizing, SHA-256) is replaced by sleeps of the length that it was
+JPEGs, Pillow's decoder, making squares, SHA-256) is replaced by sleeps of the length that it was
 measured to take: a sleeping thread needs no core, so any number of them "decode" at once, and what
 holds the lock runs as ever. That is the most that many cores could do: they also share caches and
 memory. JPEG files only.
@@ -24,11 +24,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from batchscan.archive.listing import list_images
 from batchscan.archive.notes import ListingNotes
-from batchscan.image import jpeg
+from batchscan.image import decode, jpeg
+from batchscan.image.square import to_square
 from batchscan.model.bundle import load_bundle
 from batchscan.run import shard
 
@@ -113,7 +115,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _timed_c_code(size: int) -> Stopwatch:
-    """Have both decoders, Pillow's resizing, and SHA-256 timed in this process from now on.
+    """Have both decoders, making squares, and SHA-256 timed in this process from now on.
 
     Later, one sleep of both decoders' time stands for whichever a file takes.
     """
@@ -122,8 +124,8 @@ def _timed_c_code(size: int) -> Stopwatch:
     pillow: Any = Image
     real = pillow._getdecoder
     pillow._getdecoder = lambda *arguments: Decoder(real(*arguments), watch)
-    small = Image.new("L", (size, size))
-    pillow.Image.resize = watch.around("resize", Image.Image.resize, small)
+    square = np.zeros((size, size), dtype=np.uint8)
+    vars(decode)["to_square"] = watch.around("resize", to_square, square)
     digest = watch.around("sha256", hashlib.sha256, hashlib.sha256(b""))
     vars(shard)["hashlib"] = SimpleNamespace(sha256=digest)
     return watch

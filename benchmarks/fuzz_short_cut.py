@@ -1,11 +1,11 @@
-"""Damages JPEGs many times over, and sees that the compiled short cut does no harm.
+"""Damages JPEGs many times over, and sees that the compiled parts do no harm.
 
     python -m benchmarks.fuzz_short_cut ARCHIVE [--mutations 20000] [--seed 0]
 
 Builds `batchscan/image/native` of this checkout with gcc's sanitizers, which end the process at the
-first access out of bounds and at whatever C leaves undefined, and gives it damaged files. Each must
-come out with libjpeg's pixels or be left to libjpeg. Exit code 1 if any has other pixels, or if the
-process ended.
+first access out of bounds and at whatever C leaves undefined. The short cut is given damaged files:
+each must come out with libjpeg's pixels or be left to libjpeg. Squares are made of noise of any
+sides: each must be Pillow's. Exit code 1 if any has other pixels, or if the process ended.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 from PIL import Image
 
+from batchscan.image.square import needs_pillow
 from tests.fuzzing import mutate
 
-_SOURCE = Path(__file__).parents[1] / "batchscan" / "image" / "native" / "reduced_jpeg.c"
+_SOURCES = Path(__file__).parents[1] / "batchscan" / "image" / "native"
+_MODULES = ("reduced_jpeg", "bilinear")
 _FLAGS = ("-g", "-O1", "-shared", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover")
 _BUILT = "BATCHSCAN_SANITIZED"  # Names the build to the process that loads it.
 _SCALES = {4: 2, 8: 3}
@@ -37,12 +40,14 @@ def main() -> None:
     """Build, start again with the sanitizers loaded first, and fuzz."""
     arguments = _arguments()
     if built := os.environ.get(_BUILT):
-        _fuzz(_load(Path(built)), arguments)
+        _fuzz_squares(_load(Path(built), "bilinear"), arguments)
+        _fuzz(_load(Path(built), "reduced_jpeg"), arguments)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        built = str(Path(folder) / "reduced_jpeg.so")
+    with tempfile.TemporaryDirectory() as built:
         include = sysconfig.get_paths()["include"]
-        subprocess.run(["gcc", *_FLAGS, f"-I{include}", _SOURCE, "-o", built], check=True)
+        for name in _MODULES:
+            files = [_SOURCES / f"{name}.c", "-o", Path(built) / f"{name}.so", "-lm"]
+            subprocess.run(["gcc", *_FLAGS, f"-I{include}", *files], check=True)
         runtime = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True)
         environment = os.environ | {
             **{_BUILT: built, "LD_PRELOAD": runtime.strip()},
@@ -61,13 +66,28 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reduced_jpeg", path)
+def _load(folder: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.so")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _fuzz_squares(module: ModuleType, arguments: argparse.Namespace) -> None:
+    rng, noise, made = random.Random(arguments.seed), np.random.default_rng(arguments.seed), 0
+    for _ in range(arguments.mutations // 10):
+        width, height, size = (rng.randint(1, rng.choice((9, 90, 900))) for _ in range(3))
+        image = Image.fromarray(noise.integers(0, 256, (height, width), dtype=np.uint8))
+        box = (0.0, 0.0, width - rng.random() / 2, height - rng.random() / 2)
+        if needs_pillow(image, size):
+            continue
+        expected = image.resize((size, size), Image.Resampling.BILINEAR, box).tobytes()
+        if module.square(image.tobytes(), image.size, box, size) != expected:
+            raise SystemExit(f"{width} x {height} to {size}, {box}: other pixels")
+        made += 1
+    print(f"{made:8,}  squares as Pillow's")
 
 
 def _fuzz(module: ModuleType, arguments: argparse.Namespace) -> None:
@@ -96,7 +116,11 @@ def _sources(archive: Path) -> list[bytes]:
     for data in sources[:6]:
         with Image.open(io.BytesIO(data)) as image:
             small = image.convert("L").resize((200, 163))
-        for mode, options in (("L", {"restart_marker_blocks": 19}), ("RGB", {"subsampling": 2})):
+        for mode, options in (
+            ("L", {"restart_marker_blocks": 19}),
+            ("RGB", {"subsampling": 2}),
+            ("L", {"progressive": True}),
+        ):
             stream = io.BytesIO()
             small.convert(mode).save(stream, "jpeg", optimize=True, **options)
             sources.append(stream.getvalue())

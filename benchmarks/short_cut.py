@@ -1,4 +1,4 @@
-"""Decoding JPEGs with the compiled short cut and without it, in turns: ratios of processor time.
+"""Decoding JPEGs with the compiled parts and without them, in turns: ratios of processor time.
 
     python -m benchmarks.short_cut [ARCHIVE] [--images 120] [--repeats 5]
 
@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from batchscan.image import jpeg
+from batchscan.image import jpeg, square
 from batchscan.image.decode import decode
 from batchscan.image.short_cut import short_cut
+from batchscan.image.square import compiled_square
 from batchscan.model.bundle import load_bundle
 from batchscan.rules import Rules
 from benchmarks.race.archive import draw_jpeg
@@ -35,8 +36,8 @@ _RULES = Rules(score_all=True)
 def main() -> None:
     """Compare, measure, print."""
     options = _arguments()
-    if short_cut() is None:
-        sys.exit("no short cut here: batchscan was installed without a C compiler")
+    if short_cut() is None or compiled_square() is None:
+        sys.exit("nothing compiled here: batchscan was installed without a C compiler")
     size = load_bundle().input_size
     files = _files(options.archive, options.images)
     for number, data in enumerate(files):
@@ -84,12 +85,13 @@ def _kind(data: bytes, size: int) -> str:
 @contextmanager
 def _without() -> Iterator[None]:
     """Leave all files to Pillow."""
-    before = jpeg.reduced
+    before = jpeg.reduced, square.compiled_square
     jpeg.reduced = lambda *_: None  # type: ignore[assignment]
+    square.compiled_square = lambda: None  # type: ignore[assignment]
     try:
         yield
     finally:
-        jpeg.reduced = before
+        jpeg.reduced, square.compiled_square = before
 
 
 def _pixels(data: bytes, size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_grey_as_colour(scale: int, subsampling: int, options: dict[str, object]
     quality=st.integers(1, 100),
     restart=st.sampled_from([0, 16, 17, 25, 40, 300]),
     optimize=st.booleans(),
-    mode=st.sampled_from(["L", "RGB"]),
+    mode=st.sampled_from(["L", "RGB", "progressive"]),
     subsampling=st.integers(0, 2),
     scale=st.sampled_from(SCALES),
 )
@@ -128,12 +129,24 @@ def test_any_size(
     options = {"quality": quality, "optimize": optimize, "restart_marker_blocks": restart}
     if mode == "RGB":
         options["subsampling"] = subsampling
+    if mode == "progressive":
+        mode, scale = "L", 8
+        options |= {"progressive": True, "restart_marker_blocks": 0}
     data = encode(noise(width, height, spread), mode, **options)
     found = reduced(data, scale)
     assert found is not None
     # Of small images Pillow is asked for one pixel at least, so that it may choose another scale.
     if width >= scale and height >= scale:
         np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale))
+
+
+@pytest.mark.parametrize("quality", [1, 50, 92, 100])
+def test_progressive(quality: int) -> None:
+    """A grey progressive JPEG has libjpeg's pixels at an eighth; at a quarter it is left to it."""
+    for pixels in (phantom(), noise(331, 243, 60), np.full((240, 320), 17, np.uint8)):
+        data = encode(pixels, quality=quality, progressive=True)
+        assert_same(data, 8)
+        assert reduced(data, 4) is None
 
 
 ODD = (1, 6, 15, 28, 2, 4, 16, 24)  # Zigzag indices in odd columns or rows, where sums grow most.
@@ -230,6 +243,37 @@ def _renamed(data: bytes, names: bytes) -> bytes:
     return bytes(changed)
 
 
+def _scans(data: bytes) -> list[bytes]:
+    """Cut a progressive JPEG before the tables of each scan's codes; the first has the header."""
+    marks = [place for place in range(len(data)) if data[place : place + 2] == b"\xff\xc4"]
+    return [data[start:end] for start, end in pairwise([0, *marks[1:], len(data)])]
+
+
+def _progressive_left() -> Iterator[tuple[str, bytes]]:
+    sound = encode(phantom(), progressive=True)
+    scans = _scans(sound)
+    for number in range(1, len(scans)):
+        yield f"scan {number} lacks", b"".join(scans[:number] + scans[number + 1 :])
+    for number in range(1, len(scans) - 1):  # The last has the end mark.
+        yield f"scan {number} twice", b"".join(scans[: number + 1] + scans[number:])
+    yield "scans in another order", b"".join([scans[0], *scans[2:4], scans[1], *scans[4:]])
+    yield "the last scan lacks", b"".join(scans[:-1]) + b"\xff\xd9"
+    yield "the last scan is not whole", sound[:-40]
+    last = sound.rindex(b"\xff\xda")
+    first = sound.index(b"\xff\xda")
+    yield "a table that is not there", sound[: last + 6] + b"\3" + sound[last + 7 :]
+    yield "another component", sound[: last + 5] + b"\7" + sound[last + 6 :]
+    yield "codes lack", sound[: first + 10] + sound[first + 20 :]
+    yield "restart marks", encode(phantom(), progressive=True, restart_marker_blocks=40)
+    yield "colour", encode(phantom(), "RGB", progressive=True)
+
+
+@pytest.mark.parametrize(("name", "data"), list(_progressive_left()))
+def test_progressive_left_to_libjpeg(name: str, data: bytes) -> None:
+    """Progressive files that are damaged or unusual are not decoded here."""
+    assert reduced(data, 8) is None, name
+
+
 def left_to_libjpeg() -> Iterator[tuple[str, bytes]]:
     sound = encode(phantom(), quality=90)
     yield "empty", b""
@@ -239,7 +283,6 @@ def left_to_libjpeg() -> Iterator[tuple[str, bytes]]:
     yield "more codes", sound[:-2] + b"\x12\x34\xff\xd9"
     yield "no codes", sound[: sound.index(b"\xff\xda") + 10] + b"\xff\xd9"
     yield "fill bytes", sound[:-2] + b"\xff\xff\xd9"
-    yield "progressive", encode(phantom(), progressive=True)
     yield "colour", encode(np.dstack([phantom(), phantom()[::-1], phantom()]), "RGB")
     yield "colour as such", encode(np.dstack([phantom()] * 3), "RGB", keep_rgb=True)
     yield "four components", encode(phantom(), "CMYK")
@@ -328,6 +371,7 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
         ("L", {"quality": 92}),
         ("L", {"quality": 60, "optimize": True, "restart_marker_blocks": 21}),
         ("RGB", {"subsampling": 2}),
+        ("L", {"progressive": True}),
     ],
     ids=str,
 )
@@ -341,7 +385,8 @@ def test_damaged(scale: int, mode: str, options: dict[str, object]) -> None:
         if found is not None:
             taken += 1
             np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale), str(number))
-    assert taken, "damage that is always noticed tests only half"
+    expected = scale == 8 or "progressive" not in options
+    assert (taken > 0) == expected, "damage that is always noticed tests only half"
 
 
 # --- with it and without -------------------------------------------------------------------------
@@ -361,6 +406,7 @@ def test_decoding_is_the_same_without(mode: str, monkeypatch: pytest.MonkeyPatch
     rng = random.Random(mode)
     sources = [encode(phantom(), mode), encode(noise(290, 300, 40), mode, optimize=True)]
     sources.append(encode(np.dstack([phantom(), phantom()[::-1], phantom()]), "RGB"))
+    sources.append(encode(phantom(), mode, progressive=True))
     files = sources + [damaged(rng.choice(sources), rng) for _ in range(150)]
     with_it = [outcome(data) for data in files]
     monkeypatch.setattr(jpeg, "reduced", lambda *_: None)

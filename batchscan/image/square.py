@@ -31,7 +31,7 @@ def to_square(grey: Image.Image, box: Box | None, size: int) -> NDArray[np.uint8
 
     Each pixel is the mean of the area around it, weighted by its distance.
     """
-    square = compiled_square() if _is_fit(grey, size) else None
+    square = None if needs_pillow(grey, size) else compiled_square()
     if square is None:
         return np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR, box))
     whole = (0.0, 0.0, float(grey.width), float(grey.height))
@@ -39,13 +39,13 @@ def to_square(grey: Image.Image, box: Box | None, size: int) -> NDArray[np.uint8
     return np.frombuffer(levels, dtype=np.uint8).reshape(size, size)
 
 
-def _is_fit(grey: Image.Image, size: int) -> bool:
-    """Say whether a picture is for the compiled resize.
+def needs_pillow(grey: Image.Image, size: int) -> bool:
+    """Say whether a picture is left to Pillow: a large one, or a tall one.
 
-    Of tall ones, Pillow reduces the columns first, from 13.0 on, and rounds in between.
+    Of tall ones Pillow reduces the columns first, from 13.0 on, and that rounds otherwise.
     """
-    tall = grey.height - size > max(0, 2 * (grey.width - size))
-    return not tall and grey.width * grey.height <= _MOST_PIXELS
+    is_tall = grey.height - size > max(0, 2 * (grey.width - size))
+    return is_tall or grey.width * grey.height > _MOST_PIXELS
 
 
 @functools.cache

@@ -40,8 +40,14 @@ typedef struct {
     int across, down; /* Blocks of the first component in a minimum coded unit: 1 or 2. */
     int has_jfif, adobe_transform; /* What its makers' segments say; the second may be NOT_SEEN. */
     int restart_interval; /* In minimum coded units; 0: there are no restart marks. */
-    size_t scan;          /* Where the codes begin. */
+    int is_progressive;
 } Header;
+
+/* The content of a scan's header; its codes follow behind it. Without it: the end mark. */
+typedef struct {
+    const uint8_t *from;
+    size_t length;
+} Segment;
 
 static int two_bytes(const uint8_t *bytes)
 {
@@ -147,11 +153,11 @@ static int is_red_green_blue(const Header *header)
            header->component[2].name == 'B';
 }
 
-/* Section B.2.3: the one scan, with all components in their order. */
+/* Section B.2.3: the one scan of a sequential image, with all components in their order. */
 static int read_scan(Header *header, const uint8_t *from, size_t length)
 {
     static const uint8_t whole[3] = {0, BLOCK - 1, 0};
-    if (!header->width || is_red_green_blue(header) || from[0] != header->components ||
+    if (is_red_green_blue(header) || from[0] != header->components ||
         length != 4 + 2 * (size_t)header->components)
         return 0;
     for (int number = 0; number < header->components; ++number) {
@@ -167,43 +173,52 @@ static int read_scan(Header *header, const uint8_t *from, size_t length)
     return memcmp(from + length - 3, whole, 3) == 0;
 }
 
-/* Read everything before the codes. */
-static int read_header(Header *header, const uint8_t *data, size_t length)
+/* Read one segment that is no scan's. */
+static int read_segment(Header *header, int marker, const uint8_t *from, size_t length)
 {
-    size_t place = 2;
+    if (marker >= 0xC0 && marker <= 0xC2) { /* SOF0 to SOF2, with Huffman codes */
+        header->is_progressive = marker == 0xC2;
+        return read_frame(header, from, length);
+    }
+    if (marker == 0xC4) /* DHT */
+        return read_codes(header, from, length);
+    if (marker == 0xDB) /* DQT */
+        return read_quantization(header, from, length);
+    if (marker == 0xDD && length == 2) { /* DRI */
+        header->restart_interval = two_bytes(from);
+        return 1;
+    }
+    read_maker(header, marker, from, length);
+    return (marker >= 0xE0 && marker <= 0xEF) || marker == 0xFE; /* APPn, COM */
+}
+
+/* Read segments up to the next scan's header, or to the end mark. */
+static int read_to_scan(Header *header, const uint8_t *data, const uint8_t *end, Segment *scan)
+{
+    *scan = (Segment){NULL, 0};
+    while (end - data >= 5 && data[0] == 0xFF && data[1] != 0xD9) { /* EOI */
+        size_t length = (size_t)two_bytes(data + 2);
+        Segment segment = {data + 4, length - 2};
+        if (length < 3 || length > (size_t)(end - data) - 2)
+            return 0;
+        if (data[1] == 0xDA) { /* SOS */
+            *scan = segment;
+            return header->width != 0;
+        }
+        if (!read_segment(header, data[1], segment.from, segment.length))
+            return 0;
+        data = segment.from + segment.length;
+    }
+    return end - data >= 2 && data[0] == 0xFF && data[1] == 0xD9;
+}
+
+/* Read everything before the codes of the first scan. */
+static int read_header(Header *header, const uint8_t *data, size_t length, Segment *scan)
+{
     memset(header, 0, sizeof *header);
     header->adobe_transform = NOT_SEEN;
-    if (length < 4 || data[0] != 0xFF || data[1] != 0xD8)
-        return 0;
-    while (place + 5 <= length && data[place] == 0xFF) {
-        int marker = data[place + 1], is_known = 0;
-        const uint8_t *from = data + place + 4;
-        size_t rest = (size_t)two_bytes(data + place + 2);
-        if (rest < 3 || place + 2 + rest > length)
-            return 0;
-        place += 2 + rest;
-        rest -= 2;
-        if (marker == 0xDA) { /* SOS */
-            header->scan = place;
-            return read_scan(header, from, rest);
-        }
-        if (marker == 0xC0 || marker == 0xC1) /* SOF0, SOF1: sequential, with Huffman codes */
-            is_known = read_frame(header, from, rest);
-        else if (marker == 0xC4) /* DHT */
-            is_known = read_codes(header, from, rest);
-        else if (marker == 0xDB) /* DQT */
-            is_known = read_quantization(header, from, rest);
-        else if (marker == 0xDD && rest == 2) { /* DRI */
-            header->restart_interval = two_bytes(from);
-            is_known = 1;
-        } else {
-            read_maker(header, marker, from, rest);
-            is_known = (marker >= 0xE0 && marker <= 0xEF) || marker == 0xFE; /* APPn, COM */
-        }
-        if (!is_known)
-            return 0;
-    }
-    return 0;
+    return length >= 4 && data[0] == 0xFF && data[1] == 0xD8 &&
+           read_to_scan(header, data + 2, data + length, scan) && scan->from != NULL;
 }
 
 #endif

@@ -7,9 +7,9 @@
 
    This is a short cut and no decoder of its own. It either returns exactly the pixels that libjpeg
    (libjpeg-turbo, as in Pillow) makes of a file, or None, and then Pillow is asked. It takes only
-   sound files of the most frequent kinds: sequential, Huffman-coded, of 8 bits, in one scan that
-   ends with the end mark; grey, or with chroma that is neutral throughout. Whatever else is in a
-   file, damage above all, is left to Pillow, and so are all errors. */
+   sound files of the most frequent kinds: Huffman-coded, of 8 bits; in one scan that ends with the
+   end mark, grey or with chroma that is neutral throughout; or progressive and grey, at an eighth.
+   Whatever else is in a file, damage above all, is left to Pillow, and so are all errors. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -17,6 +17,7 @@
 
 #include <stdlib.h>
 
+#include "progressive.h"
 #include "transform.h"
 #include "two_stretches.h"
 
@@ -59,6 +60,7 @@ typedef struct {
     Tables tables;
     Stretch stretch;
     Canvas canvas;
+    int16_t *values; /* The first coefficients of a progressive image. */
 } Room;
 
 /* Return the code of a value, as `length` bits; 0 where the table has none. */
@@ -328,7 +330,62 @@ static int decode_scan(Room *room, int shift, const uint8_t *from, const uint8_t
     return 1;
 }
 
-/* Lay out the canvas; 0 for more blocks than the file can hold: each takes two bits at least. */
+/* Return the next mark: two bytes of which the first is all ones and the second is not 0. */
+static const uint8_t *next_mark(const uint8_t *from, const uint8_t *end)
+{
+    while (from < end && (from = memchr(from, 0xFF, (size_t)(end - from))) != NULL) {
+        if (end - from < 2)
+            return NULL;
+        if (from[1] != 0)
+            return from;
+        from += 2;
+    }
+    return NULL;
+}
+
+/* Decode a scan of first coefficients, up to the `mark` behind it. */
+static int decode_first(Room *room, const Scan *scan, const uint8_t *from, const uint8_t *mark)
+{
+    const size_t count = room->canvas.units_across * room->canvas.units_down;
+    const Codes *dc = &room->header.dc[room->header.component[0].dc_table];
+    Stretch *stretch = &room->stretch;
+    Read read = {.in.next = stretch->bytes};
+    take_stretch(stretch, from, mark + 2);
+    if (scan->high)
+        return refine_all(stretch->bytes, stretch->length, scan->low, room->values, count);
+    room->tables.shift = 0; /* They are overwritten. */
+    fill_singles(room->tables.first, dc, MOST_BITS_DC);
+    read = read_all_first(read.in, room->tables.first, dc, scan->low, room->values, count,
+                          limit_of(stretch));
+    return read.place >= 0 && ends_there(read.in, stretch);
+}
+
+/* Decode all scans of a progressive image, from the first on; 0 unless they are as they should. */
+static int decode_progressive(Room *room, Segment segment, const uint8_t *end)
+{
+    Header *header = &room->header;
+    const size_t count = room->canvas.units_across * room->canvas.units_down;
+    const int table = header->component[0].quantization_table;
+    const int32_t scale = header->quantization[table][0]; /* Later tables do not count. */
+    Progress progress;
+    int32_t excess = 0;
+    for (int index = 0; index < BLOCK; ++index)
+        progress.of[index] = NOT_SEEN;
+    while (segment.from) {
+        const uint8_t *from = segment.from + segment.length, *mark = next_mark(from, end);
+        Scan scan;
+        if (mark == NULL || header->restart_interval || !header->has_quantization[table] ||
+            !read_progressive_scan(header, &segment, &scan) || !advance(&progress, &scan) ||
+            (scan.first == 0 && !decode_first(room, &scan, from, mark)) ||
+            !read_to_scan(header, mark, end, &segment))
+            return 0;
+    }
+    for (size_t block = 0; block < count; ++block)
+        room->canvas.pixels[block] = pixel((room->values[block] * scale + 4) >> 3, &excess);
+    return is_complete(&progress) && excess == 0;
+}
+
+/* Lay out the canvas; 0 for more blocks than the file can hold: each takes a bit at least. */
 static int lay_out(Room *room, int shift, size_t codes)
 {
     const Header *header = &room->header;
@@ -338,7 +395,7 @@ static int lay_out(Room *room, int shift, size_t codes)
     canvas->units_across = ((size_t)header->width + 8 * across - 1) / (8 * across);
     canvas->units_down = ((size_t)header->height + 8 * down - 1) / (8 * down);
     canvas->stride = canvas->units_across * across * canvas->side;
-    return canvas->units_across * canvas->units_down * across * down <= codes * 4;
+    return canvas->units_across * canvas->units_down * across * down <= codes * 8;
 }
 
 /* Decode a file to `room->canvas.pixels`; 0 if it is left to others, also for want of memory. */
@@ -346,15 +403,26 @@ static int reduce_file(Room *room, const uint8_t *data, size_t length, int shift
 {
     Header *header = &room->header;
     Canvas *canvas = &room->canvas;
-    if (!read_header(header, data, length) || !lay_out(room, shift, length - header->scan) ||
-        !fill_tables(&room->tables, header, shift))
+    const uint8_t *end = data + length, *codes;
+    Segment scan;
+    if (!read_header(header, data, length, &scan))
         return 0;
-    room->stretch.bytes = malloc(length - header->scan + 2 * PADDING);
+    codes = scan.from + scan.length;
+    if (!lay_out(room, shift, (size_t)(end - codes)))
+        return 0;
+    room->stretch.bytes = malloc((size_t)(end - codes) + 2 * PADDING);
     canvas->pixels =
         malloc(canvas->stride * canvas->units_down * (size_t)header->down * canvas->side);
     if (room->stretch.bytes == NULL || canvas->pixels == NULL)
         return 0;
-    return decode_scan(room, shift, data + header->scan, data + length);
+    if (header->is_progressive) {
+        if (shift != EIGHTH || header->components != 1)
+            return 0;
+        room->values = malloc(canvas->units_across * canvas->units_down * sizeof *room->values);
+        return room->values && decode_progressive(room, scan, end);
+    }
+    return read_scan(header, scan.from, scan.length) && fill_tables(&room->tables, header, shift) &&
+           decode_scan(room, shift, codes, end);
 }
 
 /* Return width, height and pixels of what the canvas holds of the image. */
@@ -388,8 +456,10 @@ static void give_back(Room *room)
         return;
     free(room->stretch.bytes);
     free(room->canvas.pixels);
+    free(room->values);
     room->stretch.bytes = NULL;
     room->canvas.pixels = NULL;
+    room->values = NULL;
     if (spare == NULL)
         spare = room;
     else
