@@ -494,7 +494,7 @@ def test_panic_of_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
     def panic(*_: object, **__: object) -> None:
         raise Panic("index out of bounds")
 
-    monkeypatch.setattr(Image.Image, "resize", panic)
+    monkeypatch.setattr("batchscan.image.decode.to_square", panic)
     with pytest.raises(ImageFailure) as caught:
         decode(encode(PICTURE, "png"), SIZE)
     assert caught.value.category == "corrupt"
@@ -509,7 +509,7 @@ def test_stop_from_outside(
     def stop(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(Image.Image, "resize", stop)
+    monkeypatch.setattr("batchscan.image.decode.to_square", stop)
     with pytest.raises(error if isinstance(error, type) else Interrupted):
         decode(encode(PICTURE, "png"), SIZE)
 
@@ -520,7 +520,7 @@ def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Image.Image, "resize", refuse)
+    monkeypatch.setattr("batchscan.image.decode.to_square", refuse)
     assert failure(FILES["jpeg"]).category == "too_large"
 
 
