@@ -18,8 +18,8 @@ setup(
             depends=[
                 str(SOURCES / name)
                 for name in (
-                    *("header.h", "codes.h", "progressive.h"),
-                    *("transform.h", "two_stretches.h"),
+                    *("header.h", "codes.h", "transform.h"),
+                    *("progressive.h", "stretches.h"),
                 )
             ],
             extra_compile_args=["-O3"],

@@ -27,6 +27,7 @@ enum {
     MOST_BITS_DC = 11, /* Table F.1. */
     LANES = 16,        /* Blocks whose coefficients lie together; see transform.h. */
     PLACES = BLOCK + ENDED,
+    PLACE = 1 << 8,
     ZEROS = 0xF0 /* The code for sixteen coefficients of zero. */
 };
 
@@ -111,11 +112,9 @@ typedef struct {
     int16_t second_value;
 } Pair;
 
-/* Where no value counts: as many as have their codes in the bits. */
-typedef struct {
-    uint8_t bits;
-    uint8_t advance;
-} Skip;
+/* Where no value counts, as many as have their codes in the bits: how many bits they take, plus
+   PLACE for each coefficient that the block has more. */
+typedef uint16_t Skip;
 
 /* Fill in what the bits of each index begin with; values of more than `most` bits are none. */
 static void fill_singles(Single *singles, const Codes *codes, int most)
@@ -182,7 +181,7 @@ static Skip skip_of(const Single *singles, uint32_t index)
         bits += next.bits;
         advance += next.symbol ? run + 1 : ENDED;
     }
-    return (Skip){(uint8_t)bits, (uint8_t)(bits ? advance : UNKNOWN)};
+    return (Skip)(bits + PLACE * (bits ? advance : UNKNOWN));
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
@@ -290,17 +289,17 @@ INLINE Read read_skips(Bits in, const Skip *skips, const Codes *codes)
     Read read = {refilled(in), 1};
     for (int turn = 1;; ++turn) {
         Skip skip = skips[peek(read.in, LOOK)];
-        int after = read.place + skip.advance;
+        int after = read.place + skip / PLACE;
         if (UNLIKELY(after >= BLOCK)) {
             if (is_end(after))
-                return (Read){without(read.in, skip.bits), after};
+                return (Read){without(read.in, skip % PLACE), after};
             read = read_single(read.in, codes, read.place, NULL);
             if (read.place < 0 || read.place >= BLOCK)
                 return read;
             continue;
         }
         read.place = after;
-        read.in = without(read.in, skip.bits);
+        read.in = without(read.in, skip % PLACE);
         if (turn % SKIP_TURNS == 0)
             read.in = refilled(read.in);
     }

@@ -18,8 +18,8 @@
 #include <stdlib.h>
 
 #include "progressive.h"
+#include "stretches.h"
 #include "transform.h"
-#include "two_stretches.h"
 
 enum {
     QUARTER = 2, /* Shifts: 8 pixels become 2, */
@@ -43,7 +43,7 @@ typedef struct {
 
 /* The codes between two marks, without the zeros that follow each byte of ones. */
 typedef struct {
-    uint8_t *bytes; /* Room for the rest of the file, and PADDING; twice, for a second behind it. */
+    uint8_t *bytes; /* Room for the rest of the file, and PADDING. */
     size_t length;
 } Stretch;
 
@@ -60,6 +60,7 @@ typedef struct {
     Tables tables;
     Stretch stretch;
     Canvas canvas;
+    size_t *ends;    /* Of all stretches, where they are decoded together. */
     int16_t *values; /* The first coefficients of a progressive image. */
 } Room;
 
@@ -123,10 +124,9 @@ static int fill_tables(Tables *tables, const Header *header, int shift)
     return fill_neutral(tables, header);
 }
 
-/* Take the codes up to the next mark; returns where it is, NULL if there is none. */
-static const uint8_t *take_stretch(Stretch *stretch, const uint8_t *from, const uint8_t *end)
+/* Add the codes up to the next mark; returns where it is, NULL if there is none. */
+static const uint8_t *add_codes(Stretch *stretch, const uint8_t *from, const uint8_t *end)
 {
-    stretch->length = 0;
     for (;;) {
         const uint8_t *ones = memchr(from, 0xFF, (size_t)(end - from));
         size_t length;
@@ -135,12 +135,21 @@ static const uint8_t *take_stretch(Stretch *stretch, const uint8_t *from, const 
         length = (size_t)(ones - from) + (ones[1] == 0);
         memcpy(stretch->bytes + stretch->length, from, length);
         stretch->length += length;
-        if (ones[1] != 0) {
-            memset(stretch->bytes + stretch->length, 0, PADDING);
+        if (ones[1] != 0)
             return ones;
-        }
         from = ones + 2;
     }
+}
+
+/* Add the next stretch, which must end with the right mark: RSTn, or EOI behind the last. */
+static const uint8_t *add_marked(Stretch *stretch, const uint8_t *from, const uint8_t *end,
+                                 size_t number, int is_last)
+{
+    const uint8_t *mark = add_codes(stretch, from, end);
+    if (mark == NULL || mark[1] != (is_last ? 0xD9 : 0xD0 + (int)(number & 7)))
+        return NULL;
+    memset(stretch->bytes + stretch->length, 0, PADDING);
+    return mark + 2;
 }
 
 /* Sound codes are never read beyond it: they end before, and bits are taken eight bytes ahead. */
@@ -236,46 +245,38 @@ INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
     return excess == 0 && ends_there(in, &room->stretch);
 }
 
-/* The same for two stretches of a grey image at an eighth, the second behind the first. */
-INLINE int decode_both(const Room *room, const Stretch *second, size_t start, size_t units)
+/* The same for all stretches of a grey image at an eighth. */
+INLINE int decode_queue(const Room *room, Queue *queue)
 {
     const Tables *tables = &room->tables;
     const Reading reading = {.first = tables->first, .skip = tables->skip, .dc = &tables->dc,
                              .ac = &tables->ac, .scale = tables->scale[0]};
-    Pass one = {.in.next = room->stretch.bytes, .limit = limit_of(&room->stretch), .left = units,
-                .to = room->canvas.pixels + start};
-    Pass two = {.in.next = second->bytes, .limit = limit_of(second), .left = units,
-                .to = room->canvas.pixels + start + units};
     int32_t excess = 0;
-    return pass_over(&one, &two, &reading, &excess) && excess == 0 &&
-           ends_there(one.in, &room->stretch) && ends_there(two.in, second);
+    return pass_over(queue, &reading, &excess) && excess == 0;
 }
 
-/* Decode one stretch, or two where there is a `second`, of `units` each. */
-INLINE int decode_stretches(const Room *room, int shift, const Stretch *second, size_t start,
-                            size_t units)
+/* Decode one stretch of so many units, or a queue of them where there is one. */
+INLINE int decode_stretches(const Room *room, int shift, Queue *queue, size_t start, size_t units)
 {
-    if (second)
-        return decode_both(room, second, start, units);
+    if (queue)
+        return decode_queue(room, queue);
     return shift == EIGHTH ? decode_units(room, EIGHTH, start, units)
                            : decode_units(room, QUARTER, start, units);
 }
 
-typedef int Decoder(const Room *, int, const Stretch *, size_t, size_t);
+typedef int Decoder(const Room *, int, Queue *, size_t, size_t);
 
-static int decode_anywhere(const Room *room, int shift, const Stretch *second, size_t start,
-                           size_t units)
+static int decode_anywhere(const Room *room, int shift, Queue *queue, size_t start, size_t units)
 {
-    return decode_stretches(room, shift, second, start, units);
+    return decode_stretches(room, shift, queue, start, units);
 }
 
 #if defined(__GNUC__) && defined(__x86_64__)
 /* The same for processors that shift by any register and compute eight numbers at once (2013). */
 __attribute__((target("avx2,bmi,bmi2")))
-static int decode_avx2(const Room *room, int shift, const Stretch *second, size_t start,
-                       size_t units)
+static int decode_avx2(const Room *room, int shift, Queue *queue, size_t start, size_t units)
 {
-    return decode_stretches(room, shift, second, start, units);
+    return decode_stretches(room, shift, queue, start, units);
 }
 #endif
 
@@ -291,43 +292,52 @@ static void choose_decoder(void)
 #endif
 }
 
-/* Take the next stretch, which must end with the right mark: RSTn, or EOI behind the last. */
-static const uint8_t *take_marked(Stretch *stretch, const uint8_t *from, const uint8_t *end,
-                                  size_t number, int is_last)
+/* Decode a scan stretch by stretch; 0 unless it is sound, with each mark in its place. */
+static int decode_one_by_one(Room *room, int shift, const uint8_t *from, const uint8_t *end,
+                             size_t units, size_t interval)
 {
-    const uint8_t *mark = take_stretch(stretch, from, end);
-    if (mark == NULL || mark[1] != (is_last ? 0xD9 : 0xD0 + (int)(number & 7)))
-        return NULL;
-    return mark + 2;
+    for (size_t start = 0, number = 0; start < units; start += interval, ++number) {
+        size_t count = units - start < interval ? units - start : interval;
+        room->stretch.length = 0;
+        from = add_marked(&room->stretch, from, end, number, start + count == units);
+        if (from == NULL || !decode(room, shift, NULL, start, count))
+            return 0;
+    }
+    return 1;
 }
 
-/* Decode all of a scan; 0 unless it is sound, with each mark in its place. */
+/* Decode a scan of `count` stretches, all of them together. */
+static int decode_together(Room *room, const uint8_t *from, const uint8_t *end, size_t units,
+                           size_t interval, size_t count)
+{
+    Stretch *stretch = &room->stretch;
+    Queue queue = {.bytes = stretch->bytes, .count = count, .units = units, .interval = interval,
+                   .pixels = room->canvas.pixels};
+    queue.ends = room->ends = malloc(count * sizeof *room->ends);
+    if (room->ends == NULL)
+        return 0;
+    stretch->length = 0;
+    for (size_t number = 0; number < count; ++number) {
+        from = add_marked(stretch, from, end, number, number + 1 == count);
+        if (from == NULL)
+            return 0;
+        room->ends[number] = stretch->length;
+    }
+    return decode(room, EIGHTH, &queue, 0, units);
+}
+
+/* Decode all of a scan. */
 static int decode_scan(Room *room, int shift, const uint8_t *from, const uint8_t *end)
 {
     const size_t units = room->canvas.units_across * room->canvas.units_down;
     const size_t interval =
         room->header.restart_interval ? (size_t)room->header.restart_interval : units;
-    if (interval < units && interval < LANES)
+    const size_t count = (units + interval - 1) / interval;
+    if (count > 1 && interval < LANES)
         return 0; /* libjpeg is as fast: all here is made for longer stretches. */
-    const int in_turns = shift == EIGHTH && room->header.components == 1;
-    for (size_t start = 0, number = 0; start < units; start += interval, ++number) {
-        size_t count = units - start < interval ? units - start : interval;
-        Stretch second = {NULL, 0};
-        from = take_marked(&room->stretch, from, end, number, start + count == units);
-        if (from == NULL)
-            return 0;
-        if (in_turns && units - start >= 2 * interval) {
-            second.bytes = room->stretch.bytes + room->stretch.length + PADDING;
-            from = take_marked(&second, from, end, ++number, start + 2 * count == units);
-            if (from == NULL)
-                return 0;
-        }
-        if (!decode(room, shift, second.bytes ? &second : NULL, start, count))
-            return 0;
-        if (second.bytes)
-            start += interval;
-    }
-    return 1;
+    if (shift == EIGHTH && room->header.components == 1 && count >= PASSES)
+        return decode_together(room, from, end, units, interval, count);
+    return decode_one_by_one(room, shift, from, end, units, interval);
 }
 
 /* Return the next mark: two bytes of which the first is all ones and the second is not 0. */
@@ -350,7 +360,9 @@ static int decode_first(Room *room, const Scan *scan, const uint8_t *from, const
     const Codes *dc = &room->header.dc[room->header.component[0].dc_table];
     Stretch *stretch = &room->stretch;
     Read read = {.in.next = stretch->bytes};
-    take_stretch(stretch, from, mark + 2);
+    stretch->length = 0;
+    add_codes(stretch, from, mark + 2);
+    memset(stretch->bytes + stretch->length, 0, PADDING);
     if (scan->high)
         return refine_all(stretch->bytes, stretch->length, scan->low, room->values, count);
     room->tables.shift = 0; /* They are overwritten. */
@@ -410,7 +422,7 @@ static int reduce_file(Room *room, const uint8_t *data, size_t length, int shift
     codes = scan.from + scan.length;
     if (!lay_out(room, shift, (size_t)(end - codes)))
         return 0;
-    room->stretch.bytes = malloc((size_t)(end - codes) + 2 * PADDING);
+    room->stretch.bytes = malloc((size_t)(end - codes) + PADDING);
     canvas->pixels =
         malloc(canvas->stride * canvas->units_down * (size_t)header->down * canvas->side);
     if (room->stretch.bytes == NULL || canvas->pixels == NULL)
@@ -456,9 +468,11 @@ static void give_back(Room *room)
         return;
     free(room->stretch.bytes);
     free(room->canvas.pixels);
+    free(room->ends);
     free(room->values);
     room->stretch.bytes = NULL;
     room->canvas.pixels = NULL;
+    room->ends = NULL;
     room->values = NULL;
     if (spare == NULL)
         spare = room;
