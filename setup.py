@@ -19,7 +19,7 @@ setup(
                 str(SOURCES / name)
                 for name in (
                     *("header.h", "codes.h", "transform.h"),
-                    *("progressive.h", "stretches.h"),
+                    *("parts.h", "progressive.h", "stretches.h"),
                 )
             ],
             extra_compile_args=["-O3"],

@@ -30,6 +30,10 @@ from batchscan.model.session import open_session
 
 BATCH = 32
 
+_IN_CACHE = 8
+"""Images that ONNX Runtime is given at once on a CPU: what lies between the layers of so many stays
+in a core's cache. Scores are the same."""
+
 RUNTIMES = ("onnx", "tensorflow")
 
 _SCORE, _FEATURES = "score", "features"
@@ -168,12 +172,21 @@ def _open_onnx(model: bytes, threads: int, device: str) -> tuple[Forward, Forwar
             "the network again"
         )
 
+    any_count = not isinstance(session.get_inputs()[0].shape[0], int)
+    at_once = _IN_CACHE if device == "cpu" and any_count else BATCH
+
+    def run(wanted: list[str], batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        found = [
+            session.run(wanted, {name: batch[start : start + at_once]})
+            for start in range(0, len(batch), at_once)
+        ]
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
     def forward(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = session.run([_SCORE], {name: batch})[0]
-        return scores
+        return run([_SCORE], batch)[0]
 
     def both(batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        scores, features = session.run([_SCORE, _FEATURES], {name: batch})
+        scores, features = run([_SCORE, _FEATURES], batch)
         return scores, features
 
     return forward, both if _FEATURES in outputs else None, session.get_providers()[0]

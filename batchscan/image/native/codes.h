@@ -104,9 +104,9 @@ typedef struct {
 
 /* Where values count: one or two coefficients. */
 typedef struct {
-    uint8_t bits;    /* How many the codes and their values take; of an UNKNOWN, the code's. */
-    uint8_t advance; /* Coefficients that the block has more, afterwards; see ENDED, UNKNOWN. */
-    uint8_t first;   /* Places of the two from the current one; the same twice if it is one. */
+    uint16_t step; /* The bits that codes and values take (of an UNKNOWN, the code's), plus PLACE for
+                      each coefficient that the block has more; see ENDED, UNKNOWN. */
+    uint8_t first; /* Places of the two from the current one; the same twice if it is one. */
     uint8_t second;
     int16_t value; /* Of an UNKNOWN, the code's symbol. */
     int16_t second_value;
@@ -150,23 +150,22 @@ static Single following(const Single *singles, uint32_t index, int bits)
 static Pair pair_of(const Single *singles, uint32_t index)
 {
     Single one = singles[index], two;
-    uint8_t run = one.symbol >> 4;
-    Pair pair = {one.bits, run + 1, run, run, one.value, one.value};
+    const uint8_t run = one.symbol >> 4;
+    Pair pair = {(uint16_t)(one.bits + PLACE * (run + 1)), run, run, one.value, one.value};
     if (one.length == 0 || one.bits > LOOK)
-        return (Pair){one.length, UNKNOWN, ENDED, ENDED, one.symbol, 0};
+        return (Pair){(uint16_t)(one.length + PLACE * UNKNOWN), ENDED, ENDED, one.symbol, 0};
     if (one.symbol == 0)
-        return (Pair){one.bits, ENDED, ENDED, ENDED, 0, 0};
+        return (Pair){(uint16_t)(one.bits + PLACE * ENDED), ENDED, ENDED, 0, 0};
     two = following(singles, index, one.bits);
     if (two.length == 0 || one.bits + two.bits > LOOK)
         return pair;
-    pair.bits += two.bits;
     if (two.symbol == 0) {
-        pair.advance |= ENDED;
+        pair.step = (uint16_t)(pair.step + two.bits + PLACE * ENDED);
         return pair;
     }
-    pair.second = pair.advance + (two.symbol >> 4);
+    pair.step = (uint16_t)(pair.step + two.bits + PLACE * ((two.symbol >> 4) + 1));
+    pair.second = (uint8_t)(run + 1 + (two.symbol >> 4));
     pair.second_value = two.value;
-    pair.advance = pair.second + 1;
     return pair;
 }
 
@@ -258,18 +257,18 @@ INLINE Read read_pairs(Bits in, const Pair *pairs, const Codes *codes, int16_t *
     Read read = {refilled(in), 1};
     for (int turn = 1;; ++turn) {
         Pair pair = pairs[peek(read.in, LOOK)];
-        int after = read.place + pair.advance;
+        int bits = pair.step % PLACE, advance = pair.step / PLACE, after = read.place + advance;
         /* Beyond the end of a block there are places for nothing; a value at its very end, which
            may not be for this block, is read again below. */
         lane[place_of[read.place + pair.first]] = pair.value;
         lane[place_of[read.place + pair.second]] = pair.second_value;
         if (UNLIKELY(after >= BLOCK)) {
             int has_second = read.place + pair.first < BLOCK - 1;
-            if (pair.advance == ENDED || (has_second && (after == BLOCK || after >= ENDED)))
-                return (Read){without(read.in, pair.bits), after};
-            if (pair.advance == UNKNOWN && pair.bits)
-                read = read_value(refilled(without(read.in, pair.bits)), pair.value, read.place,
-                                  lane);
+            if (advance == ENDED || (has_second && (after == BLOCK || after >= ENDED)))
+                return (Read){without(read.in, (uint64_t)bits), after};
+            if (advance == UNKNOWN && bits)
+                read = read_value(refilled(without(read.in, (uint64_t)bits)), pair.value,
+                                  read.place, lane);
             else
                 read = read_single(read.in, codes, read.place, lane);
             if (read.place < 0 || read.place >= BLOCK)
@@ -277,7 +276,7 @@ INLINE Read read_pairs(Bits in, const Pair *pairs, const Codes *codes, int16_t *
             continue;
         }
         read.place = after;
-        read.in = without(read.in, pair.bits);
+        read.in = without(read.in, (uint64_t)bits);
         if (turn % PAIR_TURNS == 0)
             read.in = refilled(read.in);
     }

@@ -17,6 +17,7 @@
 
 #include <stdlib.h>
 
+#include "parts.h"
 #include "progressive.h"
 #include "stretches.h"
 #include "transform.h"
@@ -54,7 +55,7 @@ typedef struct {
     size_t units_across, units_down;
 } Canvas;
 
-/* Everything a file needs while it is decoded. The last is kept for the next file. */
+/* Everything a file needs while it is decoded. Tables and sums are kept for the next file. */
 typedef struct {
     Header header;
     Tables tables;
@@ -62,6 +63,9 @@ typedef struct {
     Canvas canvas;
     size_t *ends;    /* Of all stretches, where they are decoded together. */
     int16_t *values; /* The first coefficients of a progressive image. */
+    Part parts[PARTS];
+    Sums *sums; /* Of each part so many batches. */
+    size_t batches;
 } Room;
 
 /* Return the code of a value, as `length` bits; 0 where the table has none. */
@@ -148,8 +152,12 @@ static const uint8_t *add_marked(Stretch *stretch, const uint8_t *from, const ui
     const uint8_t *mark = add_codes(stretch, from, end);
     if (mark == NULL || mark[1] != (is_last ? 0xD9 : 0xD0 + (int)(number & 7)))
         return NULL;
-    memset(stretch->bytes + stretch->length, 0, PADDING);
     return mark + 2;
+}
+
+static void add_padding(Stretch *stretch)
+{
+    memset(stretch->bytes + stretch->length, 0, PADDING);
 }
 
 /* Sound codes are never read beyond it: they end before, and bits are taken eight bytes ahead. */
@@ -172,21 +180,23 @@ typedef struct {
     int count;
 } Waiting;
 
-/* Transform what waits; returns what `transform` does. */
+/* Transform what waits; returns 0 if it is as of a sound file. */
 INLINE int32_t finish(Waiting *waiting, const Tables *tables, size_t stride)
 {
-    uint8_t pixels[2][2][LANES];
-    int32_t excess = transform(&waiting->batch, tables->scale, pixels);
+    uint32_t sums[2][2][LANES];
+    int32_t excess[LANES] = {0}, any = 0;
+    transform(&waiting->batch, tables->scale, sums, excess);
     for (int lane = 0; lane < waiting->count; ++lane) {
         uint8_t *to = waiting->to[lane];
-        to[0] = pixels[0][0][lane];
-        to[1] = pixels[0][1][lane];
-        to[stride] = pixels[1][0][lane];
-        to[stride + 1] = pixels[1][1][lane];
+        to[0] = pixel(rounded(sums[0][0][lane], 20), &excess[lane]);
+        to[1] = pixel(rounded(sums[0][1][lane], 20), &excess[lane]);
+        to[stride] = pixel(rounded(sums[1][0][lane], 20), &excess[lane]);
+        to[stride + 1] = pixel(rounded(sums[1][1][lane], 20), &excess[lane]);
+        any |= excess[lane];
     }
     memset(&waiting->batch, 0, sizeof waiting->batch);
     waiting->count = 0;
-    return excess;
+    return any;
 }
 
 /* Decode `units` minimum coded units of a stretch, from number `start` of the image on; 0 unless
@@ -255,40 +265,62 @@ INLINE int decode_queue(const Room *room, Queue *queue)
     return pass_over(queue, &reading, &excess) && excess == 0;
 }
 
-/* Decode one stretch of so many units, or a queue of them where there is one. */
-INLINE int decode_stretches(const Room *room, int shift, Queue *queue, size_t start, size_t units)
+/* The same for one long stretch of a grey image at a quarter. */
+INLINE int decode_parts(Room *room, size_t units, void (*add)(Part *, const int32_t *))
 {
-    if (queue)
-        return decode_queue(room, queue);
-    return shift == EIGHTH ? decode_units(room, EIGHTH, start, units)
-                           : decode_units(room, QUARTER, start, units);
+    const Tables *tables = &room->tables;
+    const Source source = {.first = tables->first, .pair = tables->pair, .dc = &tables->dc,
+                           .ac = &tables->ac, .scale = tables->scale,
+                           .bytes = room->stretch.bytes,
+                           .end = room->stretch.bytes + room->stretch.length, .add_up = add};
+    return read_parts(room->parts, &source) &&
+           store_parts(room->parts, tables->scale[0], room->canvas.pixels,
+                       room->canvas.units_across, units);
 }
 
-typedef int Decoder(const Room *, int, Queue *, size_t, size_t);
+typedef struct {
+    int (*units)(const Room *, int, size_t, size_t);
+    int (*queue)(const Room *, Queue *);
+    int (*parts)(Room *, size_t);
+} Decoders;
 
-static int decode_anywhere(const Room *room, int shift, Queue *queue, size_t start, size_t units)
-{
-    return decode_stretches(room, shift, queue, start, units);
-}
+/* All ways to decode, for processors that have at least what `attribute` says. */
+#define DECODERS(name, attribute)                                                              \
+    attribute static void add_up_##name(Part *part, const int32_t *scale)                      \
+    {                                                                                          \
+        add_up(part, scale);                                                                   \
+    }                                                                                          \
+    attribute static int units_##name(const Room *room, int shift, size_t start, size_t units) \
+    {                                                                                          \
+        return shift == EIGHTH ? decode_units(room, EIGHTH, start, units)                      \
+                               : decode_units(room, QUARTER, start, units);                    \
+    }                                                                                          \
+    attribute static int queue_##name(const Room *room, Queue *queue)                          \
+    {                                                                                          \
+        return decode_queue(room, queue);                                                      \
+    }                                                                                          \
+    attribute static int parts_##name(Room *room, size_t units)                                \
+    {                                                                                          \
+        return decode_parts(room, units, add_up_##name);                                       \
+    }                                                                                          \
+    static const Decoders decoders_##name = {units_##name, queue_##name, parts_##name};
+
+DECODERS(anywhere, )
+static Decoders decode;
 
 #if defined(__GNUC__) && defined(__x86_64__)
-/* The same for processors that shift by any register and compute eight numbers at once (2013). */
-__attribute__((target("avx2,bmi,bmi2")))
-static int decode_avx2(const Room *room, int shift, Queue *queue, size_t start, size_t units)
-{
-    return decode_stretches(room, shift, queue, start, units);
-}
+/* They shift by any register, and compute eight numbers at once (2013). */
+DECODERS(avx2, __attribute__((target("avx2,bmi,bmi2"))))
 #endif
 
-static Decoder *decode = decode_anywhere;
-
-static void choose_decoder(void)
+static void choose_decoders(void)
 {
+    decode = decoders_anywhere;
 #if defined(__GNUC__) && defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
         __builtin_cpu_supports("bmi2"))
-        decode = decode_avx2;
+        decode = decoders_avx2;
 #endif
 }
 
@@ -300,7 +332,10 @@ static int decode_one_by_one(Room *room, int shift, const uint8_t *from, const u
         size_t count = units - start < interval ? units - start : interval;
         room->stretch.length = 0;
         from = add_marked(&room->stretch, from, end, number, start + count == units);
-        if (from == NULL || !decode(room, shift, NULL, start, count))
+        if (from == NULL)
+            return 0;
+        add_padding(&room->stretch);
+        if (!decode.units(room, shift, start, count))
             return 0;
     }
     return 1;
@@ -323,7 +358,42 @@ static int decode_together(Room *room, const uint8_t *from, const uint8_t *end, 
             return 0;
         room->ends[number] = stretch->length;
     }
-    return decode(room, EIGHTH, &queue, 0, units);
+    add_padding(stretch);
+    return decode.queue(room, &queue);
+}
+
+/* Give all parts room; 0 without memory. */
+static int make_room(Room *room, size_t units)
+{
+    const size_t batches = (units + LANES - 1) / LANES;
+    if (room->batches < batches) {
+        free(room->sums);
+        room->batches = 0;
+        room->sums = malloc(PARTS * batches * sizeof *room->sums);
+        if (room->sums == NULL)
+            return 0;
+        room->batches = batches;
+    }
+    for (size_t index = 0; index < PARTS; ++index) {
+        room->parts[index].sums = room->sums + index * room->batches;
+        room->parts[index].most = room->batches * LANES;
+    }
+    return 1;
+}
+
+/* Decode a scan that is one stretch. */
+static int decode_whole(Room *room, int shift, const uint8_t *from, const uint8_t *end,
+                        size_t units)
+{
+    Stretch *stretch = &room->stretch;
+    stretch->length = 0;
+    if (add_marked(stretch, from, end, 0, 1) == NULL)
+        return 0;
+    add_padding(stretch);
+    if (shift == QUARTER && room->header.components == 1 && stretch->length >= SHORTEST &&
+        units <= MOST_UNITS && make_room(room, units) && decode.parts(room, units))
+        return 1;
+    return decode.units(room, shift, 0, units);
 }
 
 /* Decode all of a scan. */
@@ -337,6 +407,8 @@ static int decode_scan(Room *room, int shift, const uint8_t *from, const uint8_t
         return 0; /* libjpeg is as fast: all here is made for longer stretches. */
     if (shift == EIGHTH && room->header.components == 1 && count >= PASSES)
         return decode_together(room, from, end, units, interval, count);
+    if (count == 1)
+        return decode_whole(room, shift, from, end, units);
     return decode_one_by_one(room, shift, from, end, units, interval);
 }
 
@@ -362,7 +434,7 @@ static int decode_first(Room *room, const Scan *scan, const uint8_t *from, const
     Read read = {.in.next = stretch->bytes};
     stretch->length = 0;
     add_codes(stretch, from, mark + 2);
-    memset(stretch->bytes + stretch->length, 0, PADDING);
+    add_padding(stretch);
     if (scan->high)
         return refine_all(stretch->bytes, stretch->length, scan->low, room->values, count);
     room->tables.shift = 0; /* They are overwritten. */
@@ -474,10 +546,12 @@ static void give_back(Room *room)
     room->canvas.pixels = NULL;
     room->ends = NULL;
     room->values = NULL;
-    if (spare == NULL)
+    if (spare == NULL) {
         spare = room;
-    else
+    } else {
+        free(room->sums);
         free(room);
+    }
 }
 
 static PyObject *reduce(PyObject *Py_UNUSED(module), PyObject *arguments)
@@ -508,7 +582,7 @@ static PyObject *reduce(PyObject *Py_UNUSED(module), PyObject *arguments)
 static int prepare(PyObject *Py_UNUSED(module))
 {
     fill_places();
-    choose_decoder();
+    choose_decoders();
     return 0;
 }
 

@@ -33,7 +33,8 @@ typedef struct {
     uint32_t state;      /* Bits used, plus PLACE for each coefficient that the block has. */
     int value;           /* Of its first coefficient. */
     size_t left;         /* Blocks that are still to begin. */
-    uint8_t *to;         /* Where the pixel of the next block goes. */
+    uint8_t *to;         /* Where the pixel of the next block goes, */
+    int16_t *lane;       /* or the coefficients of this one. */
     const uint8_t *end;
     int is_over;
 } Pass;

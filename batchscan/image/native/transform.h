@@ -67,11 +67,12 @@ INLINE int32_t rounded(uint32_t value, int bits)
     return (int32_t)(value + (1U << (bits - 1))) >> bits;
 }
 
-/* Transform a batch: pixels by row, column and lane. Returns 0 if all numbers are as of sound files.
-   `scale` has the quantization by place. */
-INLINE int32_t transform(const Batch *batch, const int32_t *scale, uint8_t pixels[2][2][LANES])
+/* Transform a batch: pixels by row, column and lane, before they are rounded. Notes the lanes that
+   are not as of sound files. `scale` has the quantization by place. */
+INLINE void transform(const Batch *batch, const int32_t *scale, uint32_t sums[2][2][LANES],
+                      int32_t excess[LANES])
 {
-    int32_t columns[2][SIDE][LANES], excess[LANES] = {0}, any = 0;
+    int32_t columns[2][SIDE][LANES];
     for (int column = 0; column < SIDE; ++column) {
         for (int lane = 0; lane < LANES; ++lane) {
             uint32_t even = dequantized(batch->of[column][lane], scale[column], &excess[lane]);
@@ -91,13 +92,10 @@ INLINE int32_t transform(const Batch *batch, const int32_t *scale, uint8_t pixel
             uint32_t even = (uint32_t)columns[row][0][lane] << 15, odd = 0;
             for (int column = 1; column < SIDE; ++column)
                 odd += (uint32_t)columns[row][column][lane] * (uint32_t)odd_part[column - 1];
-            pixels[row][0][lane] = pixel(rounded(even + odd, 20), &excess[lane]);
-            pixels[row][1][lane] = pixel(rounded(even - odd, 20), &excess[lane]);
+            sums[row][0][lane] = even + odd;
+            sums[row][1][lane] = even - odd;
         }
     }
-    for (int lane = 0; lane < LANES; ++lane)
-        any |= excess[lane];
-    return any;
 }
 
 #endif
