@@ -149,6 +149,38 @@ def test_progressive(quality: int) -> None:
         assert reduced(data, 4) is None
 
 
+@pytest.mark.parametrize("optimize", [False, True])
+def test_long_stretches(optimize: bool) -> None:
+    """Without restart marks, a file is begun in several places; where they meet, nothing shows."""
+    rng = np.random.default_rng(4)
+    for number in range(60):
+        width, height = (int(side) for side in rng.integers(300, 900, 2))
+        pixels = noise(width, height, float(rng.choice([2, 15, 60])), number)
+        blank = int(rng.integers(0, height))  # Codes repeat themselves there, and are very short.
+        pixels[blank:] = rng.integers(0, 256)
+        data = encode(pixels, quality=int(rng.integers(20, 100)), optimize=optimize)
+        assert_same(data, 4)
+
+
+@pytest.mark.parametrize("level", [0, 77, 128, 255])
+def test_nothing_but_one_level(level: int) -> None:
+    """An image of one level, whose codes may nowhere fall into step, is decoded as well."""
+    for optimize in (False, True):
+        data = encode(np.full((1900, 2300), level, np.uint8), optimize=optimize)
+        for scale in SCALES:
+            assert_same(data, scale)
+
+
+def test_filled_with_zeros() -> None:
+    """Where the last byte is filled up with zeros, and not with ones, pixels are the same."""
+    for number in range(20):
+        data = encode(noise(400, 301, 30, number))
+        codes = data[:-2]
+        shorter = bytes([codes[-1] & (codes[-1] + 1) & 0xFF])  # Without the ones at its end.
+        changed = codes[:-1] + shorter + b"\xff\xd9"
+        assert_same(changed, 4)
+
+
 ODD = (1, 6, 15, 28, 2, 4, 16, 24)  # Zigzag indices in odd columns or rows, where sums grow most.
 
 
