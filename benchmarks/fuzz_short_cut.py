@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as built:
         include = sysconfig.get_paths()["include"]
         for name in _MODULES:
-            files = [_SOURCES / f"{name}.c", "-o", Path(built) / f"{name}.so", "-lm"]
+            files = [_SOURCES / f"{name}.c", "-o", Path(built) / f"{name}.so"]
             subprocess.run(["gcc", *_FLAGS, f"-I{include}", *files], check=True)
         runtime = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True)
         environment = os.environ | {

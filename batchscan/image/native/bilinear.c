@@ -11,7 +11,6 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
-#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,40 +54,50 @@ typedef struct {
     uint8_t *square;
 } Task;
 
+/* Say what share each pixel from `first` on has in one at `centre`, to which pixels count that are less
+   than `reach` away. */
+static void fill_shares(double *share, int first, int end, double centre, double reach)
+{
+    double sum = 0;
+    for (int pixel = first; pixel < end; ++pixel) {
+        double distance = (pixel - centre + 0.5) * (1 / reach);
+        distance = distance < 0 ? -distance : distance;
+        share[pixel - first] = distance < 1 ? 1 - distance : 0;
+        sum += share[pixel - first];
+    }
+    for (int pixel = first; pixel < end; ++pixel)
+        share[pixel - first] /= sum;
+}
+
+/* Fill in the weights of one pixel of the square. */
+static void fill_place(const Filter *filter, int place, int length, double centre, double reach,
+                       double *share)
+{
+    const int low = (int)(centre - reach + 0.5), high = (int)(centre + reach + 0.5);
+    const int first = low < 0 ? 0 : low, end = high > length ? length : high;
+    const int start = first + filter->taps > length ? length - filter->taps : first;
+    int32_t *weights = filter->weights + (size_t)place * (size_t)filter->taps;
+    fill_shares(share, first, end, centre, reach);
+    filter->first[place] = start;
+    for (int pixel = first; pixel < end; ++pixel)
+        weights[pixel - start] = (int32_t)(0.5 + share[pixel - first] * (1 << WEIGHT_BITS));
+}
+
 /* Fill the filter of one side, of `length` pixels, from `from` to `to`; 0 without memory. */
 static int fill_filter(Filter *filter, int length, float from, float to, int size)
 {
-    const double step = (double)(to - from) / size;
-    const double reach = step < 1 ? 1 : step; /* How far from the centre pixels count. */
-    const int most = (int)ceil(reach) * 2 + 1;
+    const double step = (double)(to - from) / size, reach = step < 1 ? 1 : step;
+    const int most = ((int)reach + ((int)reach < reach)) * 2 + 1;
     double *share = malloc((size_t)most * sizeof *share);
+    int has_room;
     filter->taps = most < length ? most : length;
     filter->first = malloc((size_t)size * sizeof *filter->first);
     filter->weights = calloc((size_t)size * (size_t)filter->taps, sizeof *filter->weights);
-    if (share == NULL || filter->first == NULL || filter->weights == NULL) {
-        free(share);
-        return 0;
-    }
-    for (int place = 0; place < size; ++place) {
-        const double centre = from + (place + 0.5) * step;
-        int first = (int)(centre - reach + 0.5), end = (int)(centre + reach + 0.5), start;
-        int32_t *weights = filter->weights + (size_t)place * (size_t)filter->taps;
-        double sum = 0;
-        first = first < 0 ? 0 : first;
-        end = end > length ? length : end;
-        for (int pixel = first; pixel < end; ++pixel) {
-            double distance = fabs((pixel - centre + 0.5) * (1 / reach));
-            share[pixel - first] = distance < 1 ? 1 - distance : 0;
-            sum += share[pixel - first];
-        }
-        start = first + filter->taps > length ? length - filter->taps : first;
-        filter->first[place] = start;
-        for (int pixel = first; pixel < end; ++pixel)
-            weights[pixel - start] =
-                (int32_t)(0.5 + share[pixel - first] / sum * (1 << WEIGHT_BITS));
-    }
+    has_room = share && filter->first && filter->weights;
+    for (int place = 0; has_room && place < size; ++place)
+        fill_place(filter, place, length, from + (place + 0.5) * step, reach, share);
     free(share);
-    return 1;
+    return has_room;
 }
 
 /* Exchange parts of `distance` rows and columns that lie as far from the diagonal. */
