@@ -171,6 +171,31 @@ def test_nothing_but_one_level(level: int) -> None:
             assert_same(data, scale)
 
 
+def test_damaged_where_parts_have_met() -> None:
+    """What is read behind damage never stands for what lies before it, whatever the height."""
+    rng = random.Random(7)
+
+    def blocks(count: int, values: tuple[int, ...]) -> list[dict[int, int]]:
+        return [{n: rng.choice(values) for n in range(rng.randint(9, 50))} for _ in range(count)]
+
+    for _ in range(6):
+        # The first part is read in half of the time that the second takes, and meets it before the
+        # damage is found there.
+        data = write_grey(blocks(50, (-1000, 900)) + blocks(280, (-1, 1)), across=1)
+        assert reduced(data, 4) is not None
+        place = data.index(b"\xff\xda") + 10 + int(rng.uniform(0.42, 0.48) * len(data))
+        for junk in (b"", b"\xfe" * 3):
+            changed = bytearray(data[:place] + junk + data[place + 3 :])
+            at = changed.index(b"\xff\xc0") + 5
+            for height in range(60, 340):
+                changed[at : at + 2] = (8 * height).to_bytes(2, "big")
+                found = reduced(bytes(changed), 4)
+                if found is not None:
+                    with Image.open(io.BytesIO(changed)) as image:
+                        image.draft("L", (2, 2 * height))
+                        np.testing.assert_array_equal(np.asarray(found), np.asarray(image))
+
+
 def test_filled_with_zeros() -> None:
     """Where the last byte is filled up with zeros, and not with ones, pixels are the same."""
     for number in range(20):

@@ -172,14 +172,15 @@ def _open_onnx(model: bytes, threads: int, device: str) -> tuple[Forward, Forwar
             "the network again"
         )
 
-    any_count = not isinstance(session.get_inputs()[0].shape[0], int)
-    at_once = _IN_CACHE if device == "cpu" and any_count else BATCH
+    at_once = _at_once(session, device, [name for name in (_SCORE, _FEATURES) if name in outputs])
 
     def run(wanted: list[str], batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         found = [
             session.run(wanted, {name: batch[start : start + at_once]})
             for start in range(0, len(batch), at_once)
         ]
+        if at_once == BATCH:
+            return list(found[0])
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     def forward(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -190,6 +191,19 @@ def _open_onnx(model: bytes, threads: int, device: str) -> tuple[Forward, Forwar
         return scores, features
 
     return forward, both if _FEATURES in outputs else None, session.get_providers()[0]
+
+
+def _at_once(session: Any, device: str, wanted: list[str]) -> int:
+    """Say how many images to give a network at once: on a CPU fewer, if it takes any number."""
+    node = session.get_inputs()[0]
+    if device != "cpu" or [isinstance(side, int) for side in node.shape] != [False, True, True]:
+        return BATCH
+    images = np.zeros((_IN_CACHE, *node.shape[1:]), dtype=np.uint8)
+    try:
+        found = session.run(wanted, {node.name: images})
+    except Exception:  # What is wrong with it comes out with a whole batch.
+        return BATCH
+    return _IN_CACHE if all(np.shape(part)[:1] == (_IN_CACHE,) for part in found) else BATCH
 
 
 def _open_keras(model: bytes, threads: int, device: str) -> tuple[Forward, ForwardBoth | None, str]:

@@ -32,7 +32,8 @@ enum {
     TILE = 8,
     WEIGHT_BITS = 22,
     HALF = 1 << (WEIGHT_BITS - 1),
-    MOST_SIZE = 1 << 14, /* Of the square: far more than a network takes. */
+    MOST_SIZE = 1 << 14, /* Of the square: far more than a network takes, */
+    MOST_SIDE = 1 << 24, /* and of the picture. */
 };
 
 /* What each pixel of one side of the square is made of: `taps` weights from pixel `first` on. Where
@@ -301,6 +302,8 @@ static PyObject *square(PyObject *Py_UNUSED(module), PyObject *arguments)
                           &box[0], &box[1], &box[2], &box[3], &task.size))
         return NULL;
     if (task.width < 1 || task.height < 1 || task.size < 1 || task.size > MOST_SIZE ||
+        task.width > MOST_SIDE || task.height > MOST_SIDE ||
+        (uint64_t)task.size * (uint64_t)task.height > SIZE_MAX / 2 ||
         PyBytes_Size(pixels) / task.width != task.height ||
         PyBytes_Size(pixels) % task.width != 0 || !is_inside(&task, box))
         return PyErr_Format(PyExc_ValueError, "expected width x height bytes, a box in them, and "

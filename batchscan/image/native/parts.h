@@ -12,11 +12,14 @@
 
 #include "stretches.h"
 
+#ifndef SHORTEST
+#define SHORTEST (1 << 13) /* Bytes of a stretch that is worth it. Fuzzing takes less. */
+#endif
+
 enum {
     PARTS = 4,
-    STARTS = 512,           /* Blocks of a part within which the part before must have met it. */
-    SHORTEST = 1 << 13,     /* Bytes of a stretch that is worth it, */
-    MOST_UNITS = 1 << 16,   /* and blocks, for which there is memory. */
+    STARTS = 512,        /* Blocks of a part within which the part before must have met it. */
+    MOST_UNITS = 1 << 16 /* Blocks of a stretch: there is memory for them. */
 };
 
 /* What is known of LANES blocks. */
@@ -58,15 +61,19 @@ INLINE void add_up(Part *part, const int32_t *scale)
     memset(&part->batch, 0, sizeof part->batch);
 }
 
-/* Say whether `next` has begun a block at this place, where the part before it has come to. It is
-   lost if it has come further than all that is known of the next. */
+/* Say whether `next` has begun a block at this place, where the part before it has come to: from
+   there on, it is no guess any more. It is lost if the part before has come further than all that is
+   known of it. */
 INLINE int has_met(Part *next, uint64_t place, int *is_lost)
 {
     const size_t known = next->count < STARTS ? next->count : STARTS;
     while (next->joined < known && next->starts[next->joined] < place)
         ++next->joined;
     *is_lost = next->joined == known;
-    return !*is_lost && next->starts[next->joined] == place;
+    if (*is_lost || next->starts[next->joined] != place)
+        return 0;
+    next->is_guess = 0;
+    return 1;
 }
 
 /* Say whether nothing is left but the ones that fill the last byte: no code is made of ones. */
@@ -186,20 +193,28 @@ INLINE int finish_part(Pass *pass, Part *part, Part *next, const Source *source)
     return 1;
 }
 
-/* Prepare a part and its pass; 0 if no block begins there. */
+/* Leave nothing of the file before: parts look at each other from the first block on. */
+static void clear_parts(Part *parts)
+{
+    for (int number = 0; number < PARTS; ++number) {
+        Part *part = parts + number;
+        part->is_guess = number > 0;
+        part->count = part->joined = 0;
+        part->value = 0;
+        memset(&part->batch, 0, sizeof part->batch);
+    }
+}
+
+/* Begin a part; 0 if no block begins in it. */
 INLINE int begin_part(Pass *pass, Part *part, const Source *source, int number)
 {
     const size_t length = (size_t)(source->end - source->bytes);
     pass->from = source->bytes + length / PARTS * (size_t)number;
     pass->end = number + 1 < PARTS ? pass->from + length / PARTS : source->end - 1;
-    part->is_guess = number > 0;
-    part->count = part->joined = 0;
-    part->value = 0;
-    memset(&part->batch, 0, sizeof part->batch);
     return begin_somewhere(pass, part, number + 1 < PARTS ? part + 1 : NULL, source, BEGUN);
 }
 
-/* Read all parts; 0 if they do not meet, or are damaged. */
+/* Read all parts, which are clear; 0 if they do not meet, or are damaged. */
 INLINE int read_parts(Part *parts, const Source *source)
 {
     Part *const p = parts, *const q = parts + 1, *const r = parts + 2, *const s = parts + 3;

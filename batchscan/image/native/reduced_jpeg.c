@@ -273,6 +273,7 @@ INLINE int decode_parts(Room *room, size_t units, void (*add)(Part *, const int3
                            .ac = &tables->ac, .scale = tables->scale,
                            .bytes = room->stretch.bytes,
                            .end = room->stretch.bytes + room->stretch.length, .add_up = add};
+    clear_parts(room->parts);
     return read_parts(room->parts, &source) &&
            store_parts(room->parts, tables->scale[0], room->canvas.pixels,
                        room->canvas.units_across, units);
