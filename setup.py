@@ -1,7 +1,7 @@
 """The two parts that are compiled; all else is in pyproject.toml.
 
-Optional: where there is no C compiler it is left out, and everything works and gives the same
-results, but that JPEGs take twice as long to decode.
+Optional: where there is no C compiler they are left out, and everything works and gives the same
+results, but that JPEGs take three times as long to decode.
 """
 
 from pathlib import Path

@@ -22,6 +22,6 @@ def render_profile(profile: Profile) -> str:
 
 _SHORT_CUT = "large JPEGs: with the compiled short cut"
 _NO_SHORT_CUT = (
-    "large JPEGs: without the compiled short cut, which gives the same in half of the time: "
+    "large JPEGs: without the compiled short cut, which gives the same in a third of the time: "
     "see Install in the README"
 )
