@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from tiny_bundle import tiny_class_onnx, tiny_onnx
 
 from batchscan.errors import BundleError, UsageError, WorkerError
@@ -185,6 +187,26 @@ def test_classes_that_do_not_fit() -> None:
     ):
         with pytest.raises(BundleError, match=re.escape(f"{count} classes, found {found};")):
             open_scorer("onnx", network, input_size=150, class_count=count)
+
+
+def test_a_network_for_whole_batches_only() -> None:
+    """A network that takes `BATCH` images and no other number gets them."""
+    model = onnx.load_model_from_string(tiny_onnx())
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = BATCH
+    scorer = open_scorer("onnx", model.SerializeToString(), input_size=150)
+    free = open_scorer("onnx", tiny_onnx(), input_size=150)
+    assert scorer.score(noise(5)) == pytest.approx(free.score(noise(5)), abs=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "found"), [([], "[]"), ([8], "[8]"), ([BATCH + 1], "[33]")])
+def test_scores_that_are_not_one_for_each_image(shape: list[int], found: str) -> None:
+    """A network with another number of scores than images is refused when it is loaded."""
+    model = onnx.load_model_from_string(tiny_onnx())
+    model.graph.node.pop()
+    scores = numpy_helper.from_array(np.full(shape, 0.5, dtype=np.float32))
+    model.graph.node.append(helper.make_node("Constant", [], ["score"], value=scores))
+    with pytest.raises(BundleError, match=re.escape(f"found float32 {found};")):
+        open_scorer("onnx", model.SerializeToString(), input_size=150)
 
 
 def test_provider_is_named(tiny: Scorer) -> None:

@@ -1,6 +1,6 @@
 """A grey picture -> the square of pixels that the network sees.
 
-It is Pillow's bilinear resize. `native/bilinear.c` does the same, bit by bit, in a sixth of the
+It is Pillow's bilinear resize. `native/bilinear.c` does the same, bit by bit, in a quarter of the
 time; it is used where it was compiled and does as the Pillow of this machine.
 """
 

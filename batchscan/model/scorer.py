@@ -198,12 +198,15 @@ def _at_once(session: Any, device: str, wanted: list[str]) -> int:
     node = session.get_inputs()[0]
     if device != "cpu" or [isinstance(side, int) for side in node.shape] != [False, True, True]:
         return BATCH
-    images = np.zeros((_IN_CACHE, *node.shape[1:]), dtype=np.uint8)
-    try:
-        found = session.run(wanted, {node.name: images})
-    except Exception:  # What is wrong with it comes out with a whole batch.
-        return BATCH
-    return _IN_CACHE if all(np.shape(part)[:1] == (_IN_CACHE,) for part in found) else BATCH
+    for count in (1, _IN_CACHE):
+        images = np.zeros((count, *node.shape[1:]), dtype=np.uint8)
+        try:
+            found = session.run(wanted, {node.name: images})
+        except Exception:  # What is wrong with it comes out with a whole batch.
+            return BATCH
+        if any(np.shape(part)[:1] != (count,) for part in found):
+            return BATCH
+    return _IN_CACHE
 
 
 def _open_keras(model: bytes, threads: int, device: str) -> tuple[Forward, ForwardBoth | None, str]:
