@@ -1,7 +1,7 @@
 # Two commands need nothing but python3 with venv:
 #   make demo    draw a small archive, scan it, show where the results are
 #   make test    lint, types and the whole test suite
-# and a third that needs some 3 GB of other systems, and Java 17 for one of them:
+# and a third that needs 5 GB and more of other systems, and Java 17 for one of them:
 #   make bench   batchscan against its peers, see benchmarks/README.md
 
 PYTHON ?= python3

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from batchscan.errors import NotScored
 from batchscan.image import jpeg, square
 from batchscan.image.decode import decode
 from batchscan.image.short_cut import short_cut
@@ -68,10 +69,18 @@ def _files(archive: Path | None, count: int) -> list[bytes]:
     if archive is None:
         rng = np.random.default_rng(0)
         return [draw_jpeg(rng, number) for number in range(min(count, _PHANTOMS))]
-    files = sorted(archive.rglob("*.jp*g"))[:count]
-    if not files:
-        sys.exit(f"{archive}: expected JPEG files (*.jpeg, *.jpg), found none")
-    return [file.read_bytes() for file in files]
+    files, found = sorted(archive.rglob("*.jp*g"))[:count], []
+    for file in files:
+        data = file.read_bytes()
+        try:
+            decode(data, 8, _RULES)
+        except NotScored as problem:
+            print(f"{file} is left out: {problem.reason}")
+            continue
+        found.append(data)
+    if not found:
+        sys.exit(f"{archive}: expected sound JPEG files (*.jpeg, *.jpg), found none")
+    return found
 
 
 def _kind(data: bytes, size: int) -> str:

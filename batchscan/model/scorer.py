@@ -1,7 +1,8 @@
 """A model in memory: grey squares in, probabilities out. The one place that scores in a scan.
 
-Every batch that reaches the network has `BATCH` images, the last one padded: matrix kernels round
-differently for different batch sizes, and a score must not depend on its neighbours.
+The network always gets the same number of images, the last ones padded: matrix kernels round
+differently for different batch sizes, and a score must not depend on its neighbours. `forward` takes
+`BATCH` of them, which ONNX Runtime on a CPU is given in pieces where the network takes any number.
 
 What a network must take and give, for grey images of S x S pixels:
 
@@ -31,8 +32,7 @@ from batchscan.model.session import open_session
 BATCH = 32
 
 _IN_CACHE = 8
-"""Images that ONNX Runtime is given at once on a CPU: what lies between the layers of so many stays
-in a core's cache. Scores are the same."""
+"""Images in such a piece: what lies between the layers of so many stays in a core's cache."""
 
 RUNTIMES = ("onnx", "tensorflow")
 

@@ -132,6 +132,7 @@ def _save(entries: Sequence[Entry], facts: dict[str, Any], out: Path) -> None:
     result = {**facts, "load": os.getloadavg(), "rows": as_json(rows)}
     (out / "race.json").write_text(json.dumps(result, indent=2) + "\n")
     (out / "race.md").write_text(f"{_title(facts)}\n\n{as_markdown(rows)}\n{_described(facts)}\n")
+    (out / "race.png").unlink(missing_ok=True)  # Of an earlier race.
     if any(row.whole for row in rows):
         draw_picture(rows, out / "race.png", _title(facts))
 

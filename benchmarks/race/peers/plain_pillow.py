@@ -1,6 +1,6 @@
 """What a careful user writes without any engine: Pillow's `draft`, ONNX Runtime, a loop.
 
-As `plain_processes.py`, a process for each core, but nothing in it is batchscan's.
+As `plain_processes.py`, a process for each core, but what reads, decodes and scores is not batchscan's.
 """
 
 from __future__ import annotations
