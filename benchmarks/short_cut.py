@@ -3,7 +3,7 @@
     python -m benchmarks.short_cut [ARCHIVE] [--images 120] [--repeats 5]
 
 Each file is brought from bytes in memory to the network's square; the last line is that of making
-the square alone, of the reduced image. Pixels are compared first: any difference ends the benchmark.
+the square alone, of the reduced image. Pixels are compared first: any difference ends it all.
 Without ARCHIVE, phantoms with the size of real X-rays are drawn.
 """
 

@@ -1,8 +1,8 @@
 """A model in memory: grey squares in, probabilities out. The one place that scores in a scan.
 
 The network always gets the same number of images, the last ones padded: matrix kernels round
-differently for different batch sizes, and a score must not depend on its neighbours. `forward` takes
-`BATCH` of them, which ONNX Runtime on a CPU is given in pieces where the network takes any number.
+differently for different batch sizes, and a score must not depend on its neighbours. `forward`
+takes `BATCH` of them; ONNX Runtime on a CPU gets pieces where the network takes any number.
 
 What a network must take and give, for grey images of S x S pixels:
 

@@ -1,6 +1,7 @@
 """What a careful user writes without any engine: Pillow's `draft`, ONNX Runtime, a loop.
 
-As `plain_processes.py`, a process for each core, but what reads, decodes and scores is not batchscan's.
+As `plain_processes.py`, a process for each core, but its reading, decoding and scoring are not
+batchscan's.
 """
 
 from __future__ import annotations
