@@ -15,13 +15,7 @@ setup(
         Extension(
             "batchscan.image.reduced_jpeg",
             [str(SOURCES / "reduced_jpeg.c")],
-            depends=[
-                str(SOURCES / name)
-                for name in (
-                    *("header.h", "codes.h", "transform.h"),
-                    *("parts.h", "progressive.h", "stretches.h"),
-                )
-            ],
+            depends=sorted(map(str, SOURCES.glob("*.h"))),
             extra_compile_args=["-O3"],
             py_limited_api=True,
             optional=True,

@@ -88,7 +88,6 @@ INLINE int is_filled_up(const Pass *pass, const Source *source)
 INLINE int begin_in(Pass *pass, Part *part, Part *next, const Source *source)
 {
     uint64_t place;
-    Single first;
     load(pass);
     place = (uint64_t)(pass->from - source->bytes) * 8 + bits_used(pass);
     if (UNLIKELY(pass->from >= pass->end)) {
@@ -103,21 +102,19 @@ INLINE int begin_in(Pass *pass, Part *part, Part *next, const Source *source)
         source->add_up(part, source->scale);
     if (part->count < STARTS)
         part->starts[part->count] = place;
-    first = source->first[pass->bits >> (64 - LOOK)];
-    if (UNLIKELY(first.length == 0 || first.bits > LOOK)) {
-        Read read = read_first(bits_of(pass), source->first, source->dc, &part->value);
-        if (read.place < 0)
-            return NONSENSE;
-        resume(pass, read);
-    } else {
-        part->value += first.value;
-        pass->bits <<= first.bits;
-        pass->state = bits_used(pass) + first.bits + PLACE;
-    }
+    if (!read_difference(pass, source->first, source->dc, &part->value))
+        return NONSENSE;
     part->sums[part->count / LANES].first[part->count % LANES] = part->value;
     pass->lane = part->batch.of[0] + part->count % LANES;
     ++part->count;
     return BEGUN;
+}
+
+INLINE void clear_part(Part *part)
+{
+    part->count = part->joined = 0;
+    part->value = 0;
+    memset(&part->batch, 0, sizeof part->batch);
 }
 
 /* Leave what was nonsense for another guess; 0 where it cannot have been one. */
@@ -127,9 +124,7 @@ INLINE int guess_anew(Pass *pass, Part *part)
         return 0;
     pass->from += bits_used(pass) / 8 + 1;
     pass->state = 0;
-    part->count = part->joined = 0;
-    part->value = 0;
-    memset(&part->batch, 0, sizeof part->batch);
+    clear_part(part);
     return 1;
 }
 
@@ -197,11 +192,8 @@ INLINE int finish_part(Pass *pass, Part *part, Part *next, const Source *source)
 static void clear_parts(Part *parts)
 {
     for (int number = 0; number < PARTS; ++number) {
-        Part *part = parts + number;
-        part->is_guess = number > 0;
-        part->count = part->joined = 0;
-        part->value = 0;
-        memset(&part->batch, 0, sizeof part->batch);
+        parts[number].is_guess = number > 0;
+        clear_part(&parts[number]);
     }
 }
 

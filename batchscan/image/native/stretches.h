@@ -35,7 +35,7 @@ typedef struct {
     size_t left;         /* Blocks that are still to begin. */
     uint8_t *to;         /* Where the pixel of the next block goes, */
     int16_t *lane;       /* or the coefficients of this one. */
-    const uint8_t *end;
+    const uint8_t *end;  /* Of the stretch; of a part, where to look out for the next. */
     int is_over;
 } Pass;
 
@@ -64,6 +64,23 @@ INLINE void resume(Pass *pass, Read read)
     pass->from = read.in.next - (read.in.count + 7) / 8;
     pass->state = (uint32_t)read.place * PLACE + (uint32_t)(-read.in.count & 7);
     load(pass);
+}
+
+/* Read a block's first coefficient, as a difference to that of the block before; 0 if none comes. */
+INLINE int read_difference(Pass *pass, const Single *table, const Codes *codes, int *value)
+{
+    const Single first = table[pass->bits >> (64 - LOOK)];
+    if (UNLIKELY(first.length == 0 || first.bits > LOOK)) {
+        Read read = read_first(bits_of(pass), table, codes, value);
+        if (read.place < 0)
+            return 0;
+        resume(pass, read);
+    } else {
+        *value += first.value;
+        pass->bits <<= first.bits;
+        pass->state = bits_used(pass) + first.bits + PLACE;
+    }
+    return 1;
 }
 
 /* Say whether only the rest of the stretch's last byte is left. */
@@ -96,21 +113,11 @@ INLINE int take_next(Pass *pass, Queue *queue)
 /* Begin the next block; 0 if there is none, or if it is damaged. */
 INLINE int begin_block(Pass *pass, const Reading *reading, Queue *queue, int32_t *excess)
 {
-    Single first;
     if (pass->left == 0 && !take_next(pass, queue))
         return 0;
     load(pass);
-    first = reading->first[pass->bits >> (64 - LOOK)];
-    if (UNLIKELY(first.length == 0 || first.bits > LOOK)) {
-        Read read = read_first(bits_of(pass), reading->first, reading->dc, &pass->value);
-        if (read.place < 0)
-            return 0;
-        resume(pass, read);
-    } else {
-        pass->value += first.value;
-        pass->bits <<= first.bits;
-        pass->state = bits_used(pass) + first.bits + PLACE;
-    }
+    if (!read_difference(pass, reading->first, reading->dc, &pass->value))
+        return 0;
     *pass->to++ = pixel((pass->value * reading->scale + 4) >> 3, excess);
     --pass->left;
     return is_sound_first(pass->value) && pass->from < pass->end;
