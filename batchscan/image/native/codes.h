@@ -11,9 +11,11 @@
 #if defined(__GNUC__)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define INLINE static inline __attribute__((always_inline))
+#define SELDOM static __attribute__((noinline))
 #else
 #define UNLIKELY(condition) (condition)
 #define INLINE static inline
+#define SELDOM static
 #endif
 
 enum {
@@ -25,7 +27,8 @@ enum {
     UNKNOWN = 255,     /* The advance of bits that do not hold one code with its value. */
     MOST_BITS_AC = 10, /* Of a value: table F.2 of the standard. */
     MOST_BITS_DC = 11, /* Table F.1. */
-    LANES = 16,        /* Blocks whose coefficients lie together; see transform.h. */
+    LANES = 16,        /* Blocks that are transformed together; see transform.h. */
+    RING = 2 * LANES,  /* Blocks whose coefficients lie together. */
     PLACES = BLOCK + ENDED,
     PLACE = 1 << 8,
     ZEROS = 0xF0 /* The code for sixteen coefficients of zero. */
@@ -67,6 +70,12 @@ INLINE Bits without(Bits in, uint64_t count)
     in.bits <<= count & 63; /* It never is more. */
     in.count -= count;
     return in;
+}
+
+/* The bits from a place on, which is in bits, too. */
+INLINE Bits bits_at(const uint8_t *bytes, uint32_t place)
+{
+    return without(refilled((Bits){.next = bytes + place / 8}), place % 8);
 }
 
 INLINE uint32_t peek(Bits in, int count)
@@ -185,7 +194,7 @@ static Skip skip_of(const Single *singles, uint32_t index)
 
 /* --- reading --------------------------------------------------------------------------------- */
 
-/* Where in a lane of a batch a coefficient goes, by zigzag index; see transform.h. */
+/* Where in its lane a coefficient goes, by zigzag index; see transform.h. */
 static uint16_t place_of[PLACES];
 
 /* What was read: the bits that are left, and how far the block is: BLOCK and more where it has

@@ -17,30 +17,18 @@
 
 #include <stdlib.h>
 
-#include "parts.h"
+#include "passes.h"
+#include "pixels.h"
 #include "progressive.h"
-#include "stretches.h"
-#include "transform.h"
 
 enum {
-    QUARTER = 2, /* Shifts: 8 pixels become 2, */
-    EIGHTH = 3,  /* or 1. */
-    PADDING = 1024 /* Zeros behind the codes: more than a unit of blocks can take. */
+    PADDING = 1024,      /* Ones behind the codes: more than a unit of blocks can take. */
+    MOST_SLOTS = 1 << 19 /* There is memory for so many. */
 };
 
-/* What is made of a header for one way to decode. The codes are those that the first four are made
-   of, as most encoders use the same for all of their files. */
-typedef struct {
-    int shift; /* 0: nothing is filled in. */
-    Codes dc, ac;
-    Single first[ENTRIES];
-    Single single[ENTRIES];
-    Pair pair[ENTRIES];
-    Skip skip[ENTRIES];
-    int32_t scale[UNUSED + 1]; /* Quantization by place. */
-    uint32_t neutral;          /* The bits that say that a unit's chroma is neutral, */
-    int neutral_bits;          /* and how many they are. */
-} Tables;
+#ifndef SHORTEST
+#define SHORTEST (1 << 13) /* Bytes that are worth cutting. Fuzzing takes less. */
+#endif
 
 /* The codes between two marks, without the zeros that follow each byte of ones. */
 typedef struct {
@@ -55,78 +43,18 @@ typedef struct {
     size_t units_across, units_down;
 } Canvas;
 
-/* Everything a file needs while it is decoded. Tables and sums are kept for the next file. */
+/* Everything a file needs while it is decoded. Tables, and what has room for `slots`, are kept for the
+   next file. */
 typedef struct {
     Header header;
     Tables tables;
     Stretch stretch;
     Canvas canvas;
-    size_t *ends;    /* Of all stretches, where they are decoded together. */
     int16_t *values; /* The first coefficients of a progressive image. */
-    Part parts[PARTS];
-    Sums *sums; /* Of each part so many batches. */
-    size_t batches;
+    Sections sections;
+    size_t slots;
+    Pass passes[PASSES];
 } Room;
-
-/* Return the code of a value, as `length` bits; 0 where the table has none. */
-static uint32_t code_of(const Codes *codes, int value, int *length)
-{
-    for (*length = 1; *length <= LONGEST; ++*length)
-        for (int32_t code = codes->first[*length]; code <= codes->last[*length]; ++code)
-            if (codes->values[code + codes->offset[*length]] == value)
-                return (uint32_t)code;
-    *length = 0;
-    return 0;
-}
-
-/* Neutral chroma is a difference of no bits, then the end of the block, for each component. */
-static int fill_neutral(Tables *tables, const Header *header)
-{
-    tables->neutral = 0;
-    tables->neutral_bits = 0;
-    for (int number = 1; number < header->components; ++number) {
-        const Codes *both[2] = {&header->dc[header->component[number].dc_table],
-                                &header->ac[header->component[number].ac_table]};
-        for (int which = 0; which < 2; ++which) {
-            int length;
-            uint32_t code = code_of(both[which], 0, &length);
-            if (length == 0 || tables->neutral_bits + length > 32)
-                return 0;
-            tables->neutral = tables->neutral << length | code;
-            tables->neutral_bits += length;
-        }
-    }
-    return 1;
-}
-
-static void fill_entries(Tables *tables, const Codes *dc, const Codes *ac, int shift)
-{
-    if (tables->shift == shift && memcmp(&tables->dc, dc, sizeof *dc) == 0 &&
-        memcmp(&tables->ac, ac, sizeof *ac) == 0)
-        return;
-    tables->shift = shift;
-    tables->dc = *dc;
-    tables->ac = *ac;
-    fill_singles(tables->first, dc, MOST_BITS_DC);
-    fill_singles(tables->single, ac, MOST_BITS_AC);
-    for (uint32_t index = 0; index < ENTRIES; ++index) {
-        if (shift == EIGHTH)
-            tables->skip[index] = skip_of(tables->single, index);
-        else
-            tables->pair[index] = pair_of(tables->single, index);
-    }
-}
-
-static int fill_tables(Tables *tables, const Header *header, int shift)
-{
-    const Component *grey = &header->component[0];
-    fill_entries(tables, &header->dc[grey->dc_table], &header->ac[grey->ac_table], shift);
-    for (int index = 0; index < BLOCK; ++index)
-        tables->scale[place_of[index] / LANES] =
-            header->quantization[grey->quantization_table][index];
-    tables->scale[UNUSED] = 0;
-    return fill_neutral(tables, header);
-}
 
 /* Add the codes up to the next mark; returns where it is, NULL if there is none. */
 static const uint8_t *add_codes(Stretch *stretch, const uint8_t *from, const uint8_t *end)
@@ -155,9 +83,10 @@ static const uint8_t *add_marked(Stretch *stretch, const uint8_t *from, const ui
     return mark + 2;
 }
 
+/* Add ones, of which no code is made. */
 static void add_padding(Stretch *stretch)
 {
-    memset(stretch->bytes + stretch->length, 0, PADDING);
+    memset(stretch->bytes + stretch->length, 0xFF, PADDING);
 }
 
 /* Sound codes are never read beyond it: they end before, and bits are taken eight bytes ahead. */
@@ -176,23 +105,25 @@ INLINE int ends_there(Bits in, const Stretch *stretch)
 /* The blocks of a batch that are there already, and where their pixels go. */
 typedef struct {
     Batch batch;
+    Pixels pixels;
     uint8_t *to[LANES];
     int count;
 } Waiting;
 
 /* Transform what waits; returns 0 if it is as of a sound file. */
-INLINE int32_t finish(Waiting *waiting, const Tables *tables, size_t stride)
+INLINE int32_t finish_waiting(Waiting *waiting, const Tables *tables, size_t stride)
 {
-    uint32_t sums[2][2][LANES];
-    int32_t excess[LANES] = {0}, any = 0;
-    transform(&waiting->batch, tables->scale, sums, excess);
+    Sums sums;
+    int32_t any = 0;
+    transform(&waiting->batch, 0, tables->scale, &sums);
+    finish(&waiting->pixels, &sums, tables->scale[0]);
     for (int lane = 0; lane < waiting->count; ++lane) {
         uint8_t *to = waiting->to[lane];
-        to[0] = pixel(rounded(sums[0][0][lane], 20), &excess[lane]);
-        to[1] = pixel(rounded(sums[0][1][lane], 20), &excess[lane]);
-        to[stride] = pixel(rounded(sums[1][0][lane], 20), &excess[lane]);
-        to[stride + 1] = pixel(rounded(sums[1][1][lane], 20), &excess[lane]);
-        any |= excess[lane];
+        to[0] = waiting->pixels.of[0][0][lane];
+        to[1] = waiting->pixels.of[0][1][lane];
+        to[stride] = waiting->pixels.of[1][0][lane];
+        to[stride + 1] = waiting->pixels.of[1][1][lane];
+        any |= waiting->pixels.excess[lane];
     }
     memset(&waiting->batch, 0, sizeof waiting->batch);
     waiting->count = 0;
@@ -228,11 +159,11 @@ INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
                     read = read_skips(read.in, tables->skip, ac);
                 } else {
                     waiting.to[waiting.count] = to;
-                    waiting.batch.of[0][waiting.count] = (int16_t)value;
+                    waiting.pixels.first[waiting.count] = value;
                     read = read_pairs(read.in, tables->pair, ac,
                                       waiting.batch.of[0] + waiting.count);
                     if (++waiting.count == LANES)
-                        excess |= finish(&waiting, tables, stride);
+                        excess |= finish_waiting(&waiting, tables, stride);
                 }
                 in = read.in;
                 if (UNLIKELY(read.place < 0 || in.next > limit))
@@ -251,60 +182,47 @@ INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
         }
     }
     if (waiting.count)
-        excess |= finish(&waiting, tables, stride);
+        excess |= finish_waiting(&waiting, tables, stride);
     return excess == 0 && ends_there(in, &room->stretch);
 }
 
-/* The same for all stretches of a grey image at an eighth. */
-INLINE int decode_queue(const Room *room, Queue *queue)
+/* Decode all sections of a grey image. */
+INLINE int decode_sections(Room *room, int shift, void (*add)(Pass *, const Source *))
 {
+    const Canvas *canvas = &room->canvas;
     const Tables *tables = &room->tables;
-    const Reading reading = {.first = tables->first, .skip = tables->skip, .dc = &tables->dc,
-                             .ac = &tables->ac, .scale = tables->scale[0]};
-    int32_t excess = 0;
-    return pass_over(queue, &reading, &excess) && excess == 0;
-}
-
-/* The same for one long stretch of a grey image at a quarter. */
-INLINE int decode_parts(Room *room, size_t units, void (*add)(Part *, const int32_t *))
-{
-    const Tables *tables = &room->tables;
-    const Source source = {.first = tables->first, .pair = tables->pair, .dc = &tables->dc,
-                           .ac = &tables->ac, .scale = tables->scale,
-                           .bytes = room->stretch.bytes,
-                           .end = room->stretch.bytes + room->stretch.length, .add_up = add};
-    clear_parts(room->parts);
-    return read_parts(room->parts, &source) &&
-           store_parts(room->parts, tables->scale[0], room->canvas.pixels,
-                       room->canvas.units_across, units);
+    Sections *sections = &room->sections;
+    const Source source = {tables, sections, sections->bytes, sections->starts, add};
+    if (!read_sections(room->passes, &source, shift) ||
+        !has_blocks(sections, canvas->units_across * canvas->units_down))
+        return 0;
+    return shift == EIGHTH
+               ? store_eighth(sections, tables, canvas->pixels)
+               : store_quarter(sections, tables, canvas->pixels, canvas->units_across);
 }
 
 typedef struct {
     int (*units)(const Room *, int, size_t, size_t);
-    int (*queue)(const Room *, Queue *);
-    int (*parts)(Room *, size_t);
+    int (*sections)(Room *, int);
 } Decoders;
 
-/* All ways to decode, for processors that have at least what `attribute` says. */
+/* Both ways to decode, for processors that have at least what `attribute` says. */
 #define DECODERS(name, attribute)                                                              \
-    attribute static void add_up_##name(Part *part, const int32_t *scale)                      \
+    attribute static void add_up_##name(Pass *pass, const Source *source)                      \
     {                                                                                          \
-        add_up(part, scale);                                                                   \
+        add_up(pass, source);                                                                  \
     }                                                                                          \
     attribute static int units_##name(const Room *room, int shift, size_t start, size_t units) \
     {                                                                                          \
         return shift == EIGHTH ? decode_units(room, EIGHTH, start, units)                      \
                                : decode_units(room, QUARTER, start, units);                    \
     }                                                                                          \
-    attribute static int queue_##name(const Room *room, Queue *queue)                          \
+    attribute static int sections_##name(Room *room, int shift)                                \
     {                                                                                          \
-        return decode_queue(room, queue);                                                      \
+        return shift == EIGHTH ? decode_sections(room, EIGHTH, add_up_##name)                  \
+                               : decode_sections(room, QUARTER, add_up_##name);                \
     }                                                                                          \
-    attribute static int parts_##name(Room *room, size_t units)                                \
-    {                                                                                          \
-        return decode_parts(room, units, add_up_##name);                                       \
-    }                                                                                          \
-    static const Decoders decoders_##name = {units_##name, queue_##name, parts_##name};
+    static const Decoders decoders_##name = {units_##name, sections_##name};
 
 DECODERS(anywhere, )
 static Decoders decode;
@@ -342,44 +260,74 @@ static int decode_one_by_one(Room *room, int shift, const uint8_t *from, const u
     return 1;
 }
 
-/* Decode a scan of `count` stretches, all of them together. */
-static int decode_together(Room *room, const uint8_t *from, const uint8_t *end, size_t units,
-                           size_t interval, size_t count)
+/* Make room for `count` sections of at most `most` blocks; 0 if that is too much. */
+static int make_room(Room *room, size_t count, size_t most)
 {
-    Stretch *stretch = &room->stretch;
-    Queue queue = {.bytes = stretch->bytes, .count = count, .units = units, .interval = interval,
-                   .pixels = room->canvas.pixels};
-    queue.ends = room->ends = malloc(count * sizeof *room->ends);
-    if (room->ends == NULL)
+    Sections *sections = &room->sections;
+    const size_t each = (most + SPARE + RING - 1) / RING * RING, slots = RING + count * each;
+    if (slots > MOST_SLOTS)
         return 0;
-    stretch->length = 0;
-    for (size_t number = 0; number < count; ++number) {
-        from = add_marked(stretch, from, end, number, number + 1 == count);
-        if (from == NULL)
-            return 0;
-        room->ends[number] = stretch->length;
+    if (room->slots < slots) {
+        free(sections->starts);
+        free(sections->sums);
+        sections->starts = malloc(slots * sizeof *sections->starts);
+        sections->sums = malloc(slots / LANES * sizeof *sections->sums);
+        room->slots = sections->starts && sections->sums ? slots : 0;
     }
-    add_padding(stretch);
-    return decode.queue(room, &queue);
+    sections->of = calloc(count, sizeof *sections->of);
+    if (sections->of == NULL || room->slots == 0)
+        return 0;
+    for (size_t index = 0; index < count; ++index) {
+        sections->of[index].slot = RING + index * each;
+        sections->of[index].most = most;
+    }
+    sections->count = count;
+    return 1;
 }
 
-/* Give all parts room; 0 without memory. */
-static int make_room(Room *room, size_t units)
+/* Decode the sections of a stretch. */
+static int decode_together(Room *room, int shift, int is_cut)
 {
-    const size_t batches = (units + LANES - 1) / LANES;
-    if (room->batches < batches) {
-        free(room->sums);
-        room->batches = 0;
-        room->sums = malloc(PARTS * batches * sizeof *room->sums);
-        if (room->sums == NULL)
+    Sections *sections = &room->sections;
+    add_padding(&room->stretch);
+    sections->bytes = room->stretch.bytes;
+    sections->length = room->stretch.length;
+    sections->is_cut = is_cut;
+    sections->is_damaged = 0;
+    return decode.sections(room, shift);
+}
+
+/* Decode a scan between whose sections there are marks. There is room for them. */
+static int decode_marked(Room *room, int shift, const uint8_t *from, const uint8_t *end,
+                         size_t units, size_t interval)
+{
+    const Sections *sections = &room->sections;
+    const size_t last = sections->count - 1;
+    room->stretch.length = 0;
+    for (size_t number = 0; number <= last; ++number) {
+        Section *section = sections->of + number;
+        section->from = room->stretch.length;
+        from = add_marked(&room->stretch, from, end, number, number == last);
+        if (from == NULL)
             return 0;
-        room->batches = batches;
+        section->end = room->stretch.length;
     }
-    for (size_t index = 0; index < PARTS; ++index) {
-        room->parts[index].sums = room->sums + index * room->batches;
-        room->parts[index].most = room->batches * LANES;
+    sections->of[last].most = units - last * interval;
+    return decode_together(room, shift, 0);
+}
+
+/* Decode a scan that is one stretch, cut into sections. There is room for them. */
+static int decode_cut(Room *room, int shift)
+{
+    const size_t length = room->stretch.length / PASSES;
+    for (size_t number = 0; number < PASSES; ++number) {
+        Section *section = room->sections.of + number;
+        section->from = length * number;
+        section->end = section->from + length;
+        section->is_guess = number > 0;
     }
-    return 1;
+    room->sections.of[PASSES - 1].end = room->stretch.length - BYTES;
+    return decode_together(room, shift, 1);
 }
 
 /* Decode a scan that is one stretch. */
@@ -390,10 +338,10 @@ static int decode_whole(Room *room, int shift, const uint8_t *from, const uint8_
     stretch->length = 0;
     if (add_marked(stretch, from, end, 0, 1) == NULL)
         return 0;
-    add_padding(stretch);
-    if (shift == QUARTER && room->header.components == 1 && stretch->length >= SHORTEST &&
-        units <= MOST_UNITS && make_room(room, units) && decode.parts(room, units))
+    if (room->header.components == 1 && stretch->length >= SHORTEST &&
+        make_room(room, PASSES, units) && decode_cut(room, shift))
         return 1;
+    add_padding(stretch);
     return decode.units(room, shift, 0, units);
 }
 
@@ -406,8 +354,8 @@ static int decode_scan(Room *room, int shift, const uint8_t *from, const uint8_t
     const size_t count = (units + interval - 1) / interval;
     if (count > 1 && interval < LANES)
         return 0; /* libjpeg is as fast: all here is made for longer stretches. */
-    if (shift == EIGHTH && room->header.components == 1 && count >= PASSES)
-        return decode_together(room, from, end, units, interval, count);
+    if (room->header.components == 1 && count >= PASSES && make_room(room, count, interval))
+        return decode_marked(room, shift, from, end, units, interval);
     if (count == 1)
         return decode_whole(room, shift, from, end, units);
     return decode_one_by_one(room, shift, from, end, units, interval);
@@ -541,16 +489,17 @@ static void give_back(Room *room)
         return;
     free(room->stretch.bytes);
     free(room->canvas.pixels);
-    free(room->ends);
+    free(room->sections.of);
     free(room->values);
     room->stretch.bytes = NULL;
     room->canvas.pixels = NULL;
-    room->ends = NULL;
+    room->sections.of = NULL;
     room->values = NULL;
     if (spare == NULL) {
         spare = room;
     } else {
-        free(room->sums);
+        free(room->sections.starts);
+        free(room->sections.sums);
         free(room);
     }
 }

@@ -20,10 +20,17 @@ enum {
 /* Of odd coefficients 1, 3, 5, 7: 8192 times 3.624509785, -1.272758580, 0.850430095, -0.720959822. */
 static const int32_t odd_part[SIDE - 1] = {29692, -10426, 6967, -5906};
 
-/* Blocks whose transforms are computed together: the numbers of one place lie side by side. */
+/* The coefficients of blocks, those of one place side by side. LANES of them are transformed together,
+   while others are read. */
 typedef struct {
-    int16_t of[UNUSED + 1][LANES];
+    int16_t of[UNUSED + 1][RING];
 } Batch;
+
+/* What is made of LANES blocks, by row, column and lane: pixels before they are rounded. */
+typedef struct {
+    uint32_t of[2][2][LANES];
+    int32_t excess[LANES]; /* Not 0 where a block is not as of sound files. */
+} Sums;
 
 /* Eight times the row of each coefficient, plus its column, by zigzag index (figure A.6). */
 static const uint8_t zigzag[BLOCK] = {
@@ -41,7 +48,7 @@ static void fill_places(void)
         int row = index < BLOCK ? part[zigzag[index] / 8] : -1;
         int column = index < BLOCK ? part[zigzag[index] % 8] : -1;
         int place = row < 0 || column < 0 ? UNUSED : SIDE * row + column;
-        place_of[index] = (uint16_t)(place * LANES);
+        place_of[index] = (uint16_t)(place * RING);
     }
 }
 
@@ -67,19 +74,19 @@ INLINE int32_t rounded(uint32_t value, int bits)
     return (int32_t)(value + (1U << (bits - 1))) >> bits;
 }
 
-/* Transform a batch: pixels by row, column and lane, before they are rounded. Notes the lanes that
-   are not as of sound files. `scale` has the quantization by place. */
-INLINE void transform(const Batch *batch, const int32_t *scale, uint32_t sums[2][2][LANES],
-                      int32_t excess[LANES])
+/* Transform the LANES blocks of `batch` from lane `from` on. `scale` has the quantization by place. */
+INLINE void transform(const Batch *batch, size_t from, const int32_t *scale, Sums *sums)
 {
     int32_t columns[2][SIDE][LANES];
+    memset(sums->excess, 0, sizeof sums->excess);
     for (int column = 0; column < SIDE; ++column) {
         for (int lane = 0; lane < LANES; ++lane) {
-            uint32_t even = dequantized(batch->of[column][lane], scale[column], &excess[lane]);
+            int32_t *excess = &sums->excess[lane];
+            uint32_t even = dequantized(batch->of[column][from + lane], scale[column], excess);
             uint32_t odd = 0;
             for (int row = 1; row < SIDE; ++row) {
                 int place = SIDE * row + column;
-                odd += dequantized(batch->of[place][lane], scale[place], &excess[lane]) *
+                odd += dequantized(batch->of[place][from + lane], scale[place], excess) *
                        (uint32_t)odd_part[row - 1];
             }
             even <<= 15;
@@ -92,8 +99,8 @@ INLINE void transform(const Batch *batch, const int32_t *scale, uint32_t sums[2]
             uint32_t even = (uint32_t)columns[row][0][lane] << 15, odd = 0;
             for (int column = 1; column < SIDE; ++column)
                 odd += (uint32_t)columns[row][column][lane] * (uint32_t)odd_part[column - 1];
-            sums[row][0][lane] = even + odd;
-            sums[row][1][lane] = even - odd;
+            sums->of[row][0][lane] = even + odd;
+            sums->of[row][1][lane] = even - odd;
         }
     }
 }
