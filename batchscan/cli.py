@@ -7,6 +7,8 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import sys
 import traceback
@@ -78,7 +80,14 @@ def entry_point() -> NoReturn:
     catch_signals()
     code = _exit_code(sys.argv[1:])
     ignore_signals()
-    sys.exit(code)
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process, but leave its memory to the system: Python takes 0.15 s to take it apart."""
+    atexit._run_exitfuncs()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _exit_code(arguments: list[str]) -> int:
@@ -86,6 +95,7 @@ def _exit_code(arguments: list[str]) -> int:
         with as_interrupted(_say_interrupted):
             _require_working_folder()
             code = main.main(arguments, prog_name="batchscan", standalone_mode=False)
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

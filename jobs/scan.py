@@ -7,6 +7,7 @@ takes more shards, and on a machine with few cores nothing waits for a core that
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 
 from batchscan.config import ScanConfig
@@ -25,8 +26,8 @@ from .session import ray_session, same_environment
 
 def scan(config: ScanConfig, progress: Progress | None = None) -> ScanSummary:
     """Run a scan as `config` says; see `batchscan.run.pipeline.run_scan`."""
-    dispatch = score_here if config.workers == 0 else partial(_score_on_ray, config)
-    with same_environment():
+    with same_environment(), ExitStack() as ending:
+        dispatch = score_here if config.workers == 0 else partial(_score_on_ray, config, ending)
         return run_scan(config, dispatch, progress)
 
 
@@ -36,11 +37,19 @@ def _workers_per_gpu(config: ScanConfig) -> int:
 
 
 def _score_on_ray(
-    config: ScanConfig, job: Job, model: bytes, shards: Iterator[Shard], observer: Observer
+    config: ScanConfig,
+    ending: ExitStack,
+    job: Job,
+    model: bytes,
+    shards: Iterator[Shard],
+    observer: Observer,
 ) -> None:
+    """Score all shards; Ray ends while the caller merges what it has scored."""
     # Beside a GPU, `workers` bounds the workers but not the cores, which one worker decodes on.
     cores = None if has_gpu() else config.workers
-    with ray_session(workers=cores, address=config.address, verbose=config.verbose) as ray:
+    with ray_session(
+        workers=cores, address=config.address, verbose=config.verbose, ending=ending
+    ) as ray:
         if config.address and (warning := warning_about(ray.get_runtime_context().gcs_address)):
             observer.notice(warning, "warning")
         cluster = RayCluster(ray, job, model)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,24 +31,34 @@ _OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum, nearly: only the model travels 
 
 @contextlib.contextmanager
 def ray_session(
-    *, workers: int | None = None, address: str | None = None, verbose: bool = False
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    verbose: bool = False,
+    ending: contextlib.ExitStack | None = None,
 ) -> Iterator[ModuleType]:
     """Yield Ray, connected: to the caller's session, to a cluster, or to a local one of our own.
 
     `workers` is how many CPU cores a local one offers, None for all that this process may use;
-    `address` is a cluster's.
+    `address` is a cluster's. `ending` is closed by the caller, who goes on with other things until
+    then: Ray takes up to 0.3 s to end, which is waited for here otherwise.
     """
-    with same_environment():
+    theirs = sys.modules.get("ray")
+    if theirs is not None and theirs.is_initialized():
+        with same_environment():
+            yield theirs
+        return
+    with contextlib.ExitStack() as stack:
+        stack.callback(_forget_token)
+        stack.enter_context(same_environment())
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
-        if ray.is_initialized():
-            yield ray
-            return
-        with _adapted(address, verbose):
-            yield from _session(ray, workers, address, verbose)
-    _forget_token()
+        stack.enter_context(_adapted(address, verbose))
+        yield from _session(ray, workers, address, verbose, stack)
+        if ending is not None:
+            ending.push(stack.pop_all())
 
 
 @contextlib.contextmanager
@@ -84,9 +95,13 @@ def _adapted(address: str | None, verbose: bool) -> Iterator[None]:
 
 
 def _session(
-    ray: ModuleType, workers: int | None, address: str | None, verbose: bool
+    ray: ModuleType,
+    workers: int | None,
+    address: str | None,
+    verbose: bool,
+    stack: contextlib.ExitStack,
 ) -> Iterator[ModuleType]:
-    """Yield Ray between a connection of our own and its end."""
+    """Yield Ray between a connection of our own and the beginning of its end, left to `stack`."""
     folder = None
     options: dict[str, Any] = {"log_to_driver": verbose}
     options["logging_level"] = logging.INFO if verbose else logging.ERROR
@@ -106,15 +121,16 @@ def _session(
         options["address"] = address
     # In the main thread, `ray.init` would take SIGTERM for itself. The thread that calls it must
     # last as long as the session: Ray's processes are made to die with it.
-    with ThreadPoolExecutor(1) as thread, _signals_for(folder):
-        try:
-            _connect(ray, options, thread)
-            keep_signals()
-            yield ray
-        finally:
-            thread.submit(ray.shutdown).result()
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
+    thread = stack.enter_context(ThreadPoolExecutor(1))
+    stack.enter_context(_signals_for(folder))
+    if folder:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        _connect(ray, options, thread)
+        keep_signals()
+        yield ray
+    finally:
+        stack.callback(thread.submit(ray.shutdown).result)
 
 
 def _signals_for(folder: str | None) -> contextlib.AbstractContextManager[None]:
