@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -83,7 +84,9 @@ def _adapted(address: str | None, verbose: bool) -> Iterator[None]:
         changes.enter_context(_without_stack_traces())
         if address is None:
             _provide_token()
+            _forget_token()  # A session of the caller's, ended by now, may have had none.
             changes.enter_context(_loopback_only())
+            changes.enter_context(_own_groups())
             changes.enter_context(_without_helper("start_api_server"))
             changes.enter_context(_without_helper("start_monitor"))
             if not verbose:
@@ -137,20 +140,27 @@ def _signals_for(folder: str | None) -> contextlib.AbstractContextManager[None]:
     """End at once while a Ray of our own runs: this process dies with it, without a word.
 
     That is what happens where a scheduler sends its signal to all processes of a job. Ray's direct
-    children die with us; its agents, their children, would linger for a minute.
+    children die with us; its agents, their children, would linger for a minute, and write.
     """
     if folder is None:
         return contextlib.nullcontext()
 
     def tidy() -> None:
-        with contextlib.suppress(OSError):
-            subprocess.Popen(["rm", "-rf", folder], start_new_session=True)
         for child in _children(os.getpid()):
-            for process in _children(child):
-                with contextlib.suppress(OSError):
-                    os.kill(process, signal.SIGKILL)
+            _send(child, signal.SIGSTOP)  # Else it may start another while its own are killed.
+            for process in (*_children(child), child):
+                _send(process, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            subprocess.Popen(
+                ["rm", "-rf", folder], stderr=subprocess.DEVNULL, start_new_session=True
+            )
 
     return ending_at_once(tidy)
+
+
+def _send(process: int, number: signal.Signals) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(process, number)
 
 
 def _children(process: int) -> list[int]:
@@ -174,6 +184,18 @@ def _loopback_only() -> contextlib.AbstractContextManager[None]:
 
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     return _replaced(ray_constants, "ENABLE_RAY_CLUSTER", False)
+
+
+def _own_groups() -> contextlib.AbstractContextManager[None]:
+    """Have a Ray that starts within give each of its processes, with its children, a group.
+
+    Else a signal to our group (Ctrl-C, `timeout`) meets them, too. Where the raylet ends while this
+    process connects to it, that waits for up to a minute, in C++ and with Python's lock held.
+    """
+    from ray._private import services
+
+    start = partial(services.ConsolePopen, process_group=0)
+    return _replaced(services, "ConsolePopen", start)
 
 
 def _without_helper(start: str) -> contextlib.AbstractContextManager[None]:

@@ -110,6 +110,7 @@ def environment() -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "PYTHONPATH": os.pathsep.join(paths),  # Workers of engines must find the peer's modules.
+        "PYTHONDONTWRITEBYTECODE": "",  # As where nobody sets it: else all compile at each start.
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_USAGE_STATS_REPORT_URL": "http://localhost:9",
         "ORT_DISABLE_TELEMETRY": "1",

@@ -22,8 +22,9 @@
 #include "progressive.h"
 
 enum {
-    PADDING = 1024,      /* Ones behind the codes: more than a unit of blocks can take. */
-    MOST_SLOTS = 1 << 19 /* There is memory for so many. */
+    PADDING = 1024,       /* Ones behind the codes: more than a unit of blocks can take. */
+    MOST_CODES = 1 << 28, /* Bytes: places of bits must stay within 32 bits. */
+    MOST_SLOTS = 1 << 19  /* There is memory for so many. */
 };
 
 #ifndef SHORTEST
@@ -418,7 +419,8 @@ static int decode_progressive(Room *room, Segment segment, const uint8_t *end)
     return is_complete(&progress) && excess == 0;
 }
 
-/* Lay out the canvas; 0 for more blocks than the file can hold: each takes a bit at least. */
+/* Lay out the canvas; 0 for more blocks than the file can hold, as each takes a bit at least, and for
+   files that are too long. */
 static int lay_out(Room *room, int shift, size_t codes)
 {
     const Header *header = &room->header;
@@ -428,7 +430,8 @@ static int lay_out(Room *room, int shift, size_t codes)
     canvas->units_across = ((size_t)header->width + 8 * across - 1) / (8 * across);
     canvas->units_down = ((size_t)header->height + 8 * down - 1) / (8 * down);
     canvas->stride = canvas->units_across * across * canvas->side;
-    return canvas->units_across * canvas->units_down * across * down <= codes * 8;
+    return codes <= MOST_CODES &&
+           canvas->units_across * canvas->units_down * across * down <= codes * 8;
 }
 
 /* Decode a file to `room->canvas.pixels`; 0 if it is left to others, also for want of memory. */
