@@ -261,12 +261,13 @@ static int decode_one_by_one(Room *room, int shift, const uint8_t *from, const u
     return 1;
 }
 
-/* Make room for `count` sections of at most `most` blocks; 0 if that is too much. */
-static int make_room(Room *room, size_t count, size_t most)
+/* Make room for `count` sections of at most `most` blocks; 0 for an image in colour, and if that, or
+   what is left of the file, is too much. */
+static int make_room(Room *room, size_t rest, size_t count, size_t most)
 {
     Sections *sections = &room->sections;
     const size_t each = (most + SPARE + RING - 1) / RING * RING, slots = RING + count * each;
-    if (slots > MOST_SLOTS)
+    if (room->header.components > 1 || rest > MOST_CODES || slots > MOST_SLOTS)
         return 0;
     if (room->slots < slots) {
         free(sections->starts);
@@ -339,8 +340,8 @@ static int decode_whole(Room *room, int shift, const uint8_t *from, const uint8_
     stretch->length = 0;
     if (add_marked(stretch, from, end, 0, 1) == NULL)
         return 0;
-    if (room->header.components == 1 && stretch->length >= SHORTEST &&
-        make_room(room, PASSES, units) && decode_cut(room, shift))
+    if (stretch->length >= SHORTEST && make_room(room, (size_t)(end - from), PASSES, units) &&
+        decode_cut(room, shift))
         return 1;
     add_padding(stretch);
     return decode.units(room, shift, 0, units);
@@ -355,7 +356,7 @@ static int decode_scan(Room *room, int shift, const uint8_t *from, const uint8_t
     const size_t count = (units + interval - 1) / interval;
     if (count > 1 && interval < LANES)
         return 0; /* libjpeg is as fast: all here is made for longer stretches. */
-    if (room->header.components == 1 && count >= PASSES && make_room(room, count, interval))
+    if (count >= PASSES && make_room(room, (size_t)(end - from), count, interval))
         return decode_marked(room, shift, from, end, units, interval);
     if (count == 1)
         return decode_whole(room, shift, from, end, units);
@@ -419,8 +420,7 @@ static int decode_progressive(Room *room, Segment segment, const uint8_t *end)
     return is_complete(&progress) && excess == 0;
 }
 
-/* Lay out the canvas; 0 for more blocks than the file can hold, as each takes a bit at least, and for
-   files that are too long. */
+/* Lay out the canvas; 0 for more blocks than the file can hold: each takes a bit at least. */
 static int lay_out(Room *room, int shift, size_t codes)
 {
     const Header *header = &room->header;
@@ -430,8 +430,7 @@ static int lay_out(Room *room, int shift, size_t codes)
     canvas->units_across = ((size_t)header->width + 8 * across - 1) / (8 * across);
     canvas->units_down = ((size_t)header->height + 8 * down - 1) / (8 * down);
     canvas->stride = canvas->units_across * across * canvas->side;
-    return codes <= MOST_CODES &&
-           canvas->units_across * canvas->units_down * across * down <= codes * 8;
+    return canvas->units_across * canvas->units_down * across * down <= codes * 8;
 }
 
 /* Decode a file to `room->canvas.pixels`; 0 if it is left to others, also for want of memory. */
