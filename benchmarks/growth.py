@@ -127,7 +127,7 @@ def _line(runs: list[Run]) -> str:
     run = runs[-1]
     marginal = f"{_marginal(runs[-2], run):13.2f}" if len(runs) > 1 else f"{'':13}"
     each = 1000 * run.seconds / run.images
-    return f"{run.images:10,}{run.seconds:9.1f}{each:10.2f}{marginal}{run.peak / 2**20:9.0f}"
+    return f"{run.images:10,}{run.seconds:9.1f}{each:10.2f}{marginal}{run.peak / 1e6:9.0f}"
 
 
 def _draw(runs: list[Run], picture: Path) -> None:
@@ -144,9 +144,9 @@ def _draw(runs: list[Run], picture: Path) -> None:
     cost.set(xscale="log", xlabel="images", ylabel="CPU ms per image")
     cost.set_ylim(bottom=0)
     cost.legend()
-    memory.plot(sizes, [run.peak / 2**20 for run in runs], "o-")
+    memory.plot(sizes, [run.peak / 1e6 for run in runs], "o-")
     memory.set(xscale="log", xlabel="images", ylabel="peak memory, MB")
-    memory.set_ylim(0, 1.2 * max(run.peak for run in runs) / 2**20)
+    memory.set_ylim(0, 1.2 * max(run.peak for run in runs) / 1e6)
     figure.savefig(picture, dpi=120)
 
 

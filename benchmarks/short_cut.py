@@ -90,7 +90,8 @@ def _kind(data: bytes, size: int) -> str:
         if image.info.get("progressive"):
             return "progressive"
     scale = next(scale for scale in (8, 4, 2, 1) if times >= scale or scale == 1)
-    return f"at 1/{scale}" if scale > 1 else "whole"
+    marks = ", marks" if b"\xff\xd0" in data else ""  # The first of the restart marks.
+    return f"at 1/{scale}{marks}" if scale > 1 else "whole"
 
 
 @contextmanager
