@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import PATIENCE, environment, run
+from commands import PATIENCE, environment, run, wait_until
 
 from batchscan import scan_job
 from batchscan.config import ScanConfig
@@ -71,6 +73,63 @@ def test_signal_while_ray_connects(tmp_path: Path, archive: Path, tiny_bundle: P
     assert done.returncode == 143
     (line,) = done.stderr.splitlines()
     assert "run the same command again" in line
+
+
+GROUP_SIGNALLED = """
+import os, signal, threading
+from ray._private import services
+from batchscan.cli import entry_point
+start_raylet = services.start_raylet
+def _start(*arguments, **options):
+    threading.Timer(0.3, os.killpg, (0, signal.SIGTERM)).start()
+    return start_raylet(*arguments, **options)
+services.start_raylet = _start
+entry_point()
+"""
+"""The command line, to whose process group SIGTERM comes while Ray's node starts."""
+
+
+def test_signal_to_the_group_while_ray_starts(
+    tmp_path: Path, archive: Path, tiny_bundle: Path
+) -> None:
+    """A signal to the whole process group while Ray starts ends the run at once, and all of Ray."""
+    words = ["run", archive, "--out", tmp_path / "r.parquet", "--model", tiny_bundle]
+    process = subprocess.Popen(
+        [sys.executable, "-c", GROUP_SIGNALLED, *map(str, words), "--workers", "1"],
+        env=environment(), cwd="/", stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143, told
+    (line,) = told.splitlines()
+    assert "run the same command again" in line
+    wait_until(lambda: not list(session_folders(process.pid)), "the folder to be removed")
+
+
+def session_folders(process: int) -> Iterator[Path]:
+    """Find the folders of Ray's sessions that a process has started."""
+    for base in {Path(tempfile.gettempdir()), Path("/tmp")}:
+        yield from base.glob(f"batchscan-{process}-*")
+
+
+AFTER_ANOTHER = """
+import sys
+import ray
+import batchscan
+ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR")
+ray.shutdown()
+archive, out, model = sys.argv[1:]
+assert batchscan.scan(archive, out, model=model, workers=1).scored_now == 8
+"""
+
+
+def test_after_a_session_of_the_caller(tmp_path: Path, archive: Path, tiny_bundle: Path) -> None:
+    """The Python call starts a Ray of its own where the caller's has ended."""
+    words = [archive, tmp_path / "r.parquet", tiny_bundle]
+    subprocess.run(
+        [sys.executable, "-c", AFTER_ANOTHER, *words],
+        env=environment(), timeout=PATIENCE, check=True,
+    )  # fmt: skip
 
 
 TWICE = """
