@@ -118,6 +118,8 @@ def _archive(source: Path | None, folder: Path, images: int) -> Path:
     if source is None:
         source = folder / "phantoms"
         draw_archive(source, images=min(200, images))
+    elif not source.is_dir():
+        sys.exit(f"{source}: expected a folder with images, found no such folder")
     names = list(list_images(source, ListingNotes()))
     if not names:
         sys.exit(f"{source}: expected images, found none; name another folder")

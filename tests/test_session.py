@@ -116,7 +116,7 @@ AFTER_ANOTHER = """
 import sys
 import ray
 import batchscan
-ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR")
+ray.init("local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
 ray.shutdown()
 archive, out, model = sys.argv[1:]
 assert batchscan.scan(archive, out, model=model, workers=1).scored_now == 8

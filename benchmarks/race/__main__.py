@@ -57,7 +57,7 @@ def main() -> None:
 
 def _stop(number: int, _frame: object) -> None:
     """End, and what runs as well: whoever started it catches this."""
-    print("interrupted; rounds that were finished are saved", file=sys.stderr)
+    print("interrupted; rounds that were finished, if any, are saved", file=sys.stderr)
     sys.exit(128 + number)
 
 

@@ -30,6 +30,8 @@ def make_archive(source: Path | None, folder: Path, images: int) -> Path:
     left out, as most peers end with an error there. Files are hard links (copies where the source
     is on another file system): not all peers follow symbolic links.
     """
+    if source and not source.is_dir():
+        sys.exit(f"{source}: expected a folder with JPEG images, found no such folder")
     sound = _sound_jpegs(source, images) if source else _draw_phantoms(folder / "originals")
     if not sound:
         sys.exit(f"{source}: expected JPEG images that can be scored, found none")
