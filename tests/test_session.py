@@ -5,12 +5,10 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import PATIENCE, environment, run, wait_until
+from commands import PATIENCE, environment, run
 
 from batchscan import scan_job
 from batchscan.config import ScanConfig
@@ -75,41 +73,29 @@ def test_signal_while_ray_connects(tmp_path: Path, archive: Path, tiny_bundle: P
     assert "run the same command again" in line
 
 
-GROUP_SIGNALLED = """
-import os, signal, threading
-from ray._private import services
+GROUPS = """
+import os
+import psutil
+from ray._private import worker
 from batchscan.cli import entry_point
-start_raylet = services.start_raylet
-def _start(*arguments, **options):
-    threading.Timer(0.3, os.killpg, (0, signal.SIGTERM)).start()
-    return start_raylet(*arguments, **options)
-services.start_raylet = _start
+connect = worker.connect
+def _connect(*arguments, **options):
+    connect(*arguments, **options)
+    groups = [os.getpgid(child.pid) for child in psutil.Process().children(recursive=True)]
+    assert groups and os.getpgrp() not in groups, groups
+worker.connect = _connect
 entry_point()
 """
-"""The command line, to whose process group SIGTERM comes while Ray's node starts."""
+"""The command line, which fails if a process of Ray's is in its process group."""
 
 
-def test_signal_to_the_group_while_ray_starts(
-    tmp_path: Path, archive: Path, tiny_bundle: Path
-) -> None:
-    """A signal to the whole process group while Ray starts ends the run at once, and all of Ray."""
+def test_process_groups(tmp_path: Path, archive: Path, tiny_bundle: Path) -> None:
+    """A signal to the command's process group, as of Ctrl-C, meets no process of Ray's."""
     words = ["run", archive, "--out", tmp_path / "r.parquet", "--model", tiny_bundle]
-    process = subprocess.Popen(
-        [sys.executable, "-c", GROUP_SIGNALLED, *map(str, words), "--workers", "1"],
-        env=environment(), cwd="/", stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+    subprocess.run(
+        [sys.executable, "-c", GROUPS, *map(str, words), "--workers", "1"],
+        env=environment(), cwd="/", timeout=PATIENCE, check=True,
     )  # fmt: skip
-    _, told = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 143, told
-    (line,) = told.splitlines()
-    assert "run the same command again" in line
-    wait_until(lambda: not list(session_folders(process.pid)), "the folder to be removed")
-
-
-def session_folders(process: int) -> Iterator[Path]:
-    """Find the folders of Ray's sessions that a process has started."""
-    for base in {Path(tempfile.gettempdir()), Path("/tmp")}:
-        yield from base.glob(f"batchscan-{process}-*")
 
 
 AFTER_ANOTHER = """
