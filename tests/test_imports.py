@@ -30,14 +30,12 @@ HEAVY = {
 }
 
 AFTERWARDS = """
-import sys
+import atexit, sys
 sys.argv = ["batchscan", *sys.argv[1:]]
 import batchscan.cli
-try:
-    if len(sys.argv) > 1:
-        batchscan.cli.entry_point()
-finally:
-    print("\\nmodules:", *sys.modules)
+atexit.register(lambda: print("\\nmodules:", *sys.modules))
+if len(sys.argv) > 1:
+    batchscan.cli.entry_point()
 """
 
 
