@@ -33,25 +33,6 @@ INLINE int read_value_of(const Sections *sections, const Tables *tables, size_t 
     return is_sound_first(*value);
 }
 
-/* Make a pixel of each block that counts; 0 if they are not as of a sound file. */
-INLINE int store_eighth(const Sections *sections, const Tables *tables, uint8_t *pixels)
-{
-    int32_t excess = 0;
-    int value = 0;
-    for (size_t index = 0; index < sections->count; ++index) {
-        const Section *section = sections->of + index;
-        const size_t end = section->slot + section->count;
-        if (!sections->is_cut)
-            value = 0;
-        for (size_t slot = section->slot + section->joined; slot < end; ++slot) {
-            if (UNLIKELY(!read_value_of(sections, tables, slot, &value)))
-                return 0;
-            *pixels++ = pixel((value * tables->scale[0] + 4) >> 3, &excess);
-        }
-    }
-    return excess == 0;
-}
-
 /* LANES blocks: their first coefficients, and what is made of them. */
 typedef struct {
     int32_t first[LANES];
@@ -97,30 +78,53 @@ INLINE int32_t put(Cursor *cursor, const Pixels *pixels, size_t lane, size_t end
     return any;
 }
 
-/* Make four pixels of each block that counts; 0 if they are not as of a sound file. */
-INLINE int store_quarter(const Sections *sections, const Tables *tables, uint8_t *to, size_t across)
+/* Make four pixels of each block from one slot to another; returns 0 if they are as of a sound file. */
+INLINE int32_t store_quarters(const Sections *sections, const Tables *tables, size_t slot,
+                              size_t end, int *value, Cursor *cursor)
 {
-    Cursor cursor = {to, 0, across};
     Pixels pixels = {0};
+    int32_t excess = 0;
+    while (slot < end) {
+        const Sums *sums = sections->sums + slot / LANES;
+        const size_t lane = slot % LANES, rest = end - slot;
+        const size_t stop = rest < LANES - lane ? lane + rest : LANES;
+        for (size_t other = lane; other < stop; ++other, ++slot) {
+            if (UNLIKELY(!read_value_of(sections, tables, slot, value)))
+                return 1;
+            pixels.first[other] = *value;
+        }
+        finish(&pixels, sums, tables->scale[0]);
+        excess |= put(cursor, &pixels, lane, stop);
+    }
+    return excess;
+}
+
+/* Make one pixel of each; the same. */
+INLINE int32_t store_eighths(const Sections *sections, const Tables *tables, size_t slot, size_t end,
+                             int *value, Cursor *cursor)
+{
+    int32_t excess = 0;
+    for (; slot < end; ++slot) {
+        if (UNLIKELY(!read_value_of(sections, tables, slot, value)))
+            return 1;
+        *cursor->to++ = pixel((*value * tables->scale[0] + 4) >> 3, &excess);
+    }
+    return excess;
+}
+
+/* Make pixels of all blocks that count; 0 if they are not as of a sound file. */
+INLINE int store(const Sections *sections, const Tables *tables, Cursor cursor, int shift)
+{
     int32_t excess = 0;
     int value = 0;
     for (size_t index = 0; index < sections->count; ++index) {
         const Section *section = sections->of + index;
-        const size_t end = section->slot + section->count;
+        const size_t first = section->slot + section->joined, end = section->slot + section->count;
         if (!sections->is_cut)
             value = 0;
-        for (size_t slot = section->slot + section->joined; slot < end;) {
-            const Sums *sums = sections->sums + slot / LANES;
-            const size_t lane = slot % LANES, next = slot - lane + LANES;
-            const size_t stop = next < end ? next : end;
-            for (size_t other = lane; slot < stop; ++slot, ++other) {
-                if (UNLIKELY(!read_value_of(sections, tables, slot, &value)))
-                    return 0;
-                pixels.first[other] = value;
-            }
-            finish(&pixels, sums, tables->scale[0]);
-            excess |= put(&cursor, &pixels, lane, stop - (next - LANES));
-        }
+        excess |= shift == EIGHTH
+                      ? store_eighths(sections, tables, first, end, &value, &cursor)
+                      : store_quarters(sections, tables, first, end, &value, &cursor);
     }
     return excess == 0;
 }

@@ -194,12 +194,9 @@ INLINE int decode_sections(Room *room, int shift, void (*add)(Pass *, const Sour
     const Tables *tables = &room->tables;
     Sections *sections = &room->sections;
     const Source source = {tables, sections, sections->bytes, sections->starts, add};
-    if (!read_sections(room->passes, &source, shift) ||
-        !has_blocks(sections, canvas->units_across * canvas->units_down))
-        return 0;
-    return shift == EIGHTH
-               ? store_eighth(sections, tables, canvas->pixels)
-               : store_quarter(sections, tables, canvas->pixels, canvas->units_across);
+    return read_sections(room->passes, &source, shift) &&
+           has_blocks(sections, canvas->units_across * canvas->units_down) &&
+           store(sections, tables, (Cursor){canvas->pixels, 0, canvas->units_across}, shift);
 }
 
 typedef struct {
