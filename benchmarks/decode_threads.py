@@ -30,6 +30,7 @@ from PIL import Image
 from batchscan.archive.listing import list_images
 from batchscan.archive.notes import ListingNotes
 from batchscan.image import decode, jpeg
+from batchscan.image.levels import Levels
 from batchscan.image.square import to_square
 from batchscan.model.bundle import load_bundle
 from batchscan.run import shard
@@ -120,7 +121,8 @@ def _timed_c_code(size: int) -> Stopwatch:
     Later, one sleep of both decoders' time stands for whichever a file takes.
     """
     watch = Stopwatch()
-    jpeg.reduced = watch.around("decode", jpeg.reduced, Image.new("L", (2 * size, 2 * size)))
+    levels = Levels(2 * size, 2 * size, bytes(4 * size * size))
+    jpeg.reduced = watch.around("decode", jpeg.reduced, levels)
     pillow: Any = Image
     real = pillow._getdecoder
     pillow._getdecoder = lambda *arguments: Decoder(real(*arguments), watch)

@@ -4,8 +4,9 @@
 
 Builds `batchscan/image/native` of this checkout with gcc's sanitizers, which end the process at the
 first access out of bounds and at whatever C leaves undefined. The short cut is given damaged files:
-each must come out with libjpeg's pixels or be left to libjpeg. Squares are made of noise of any
-sides: each must be Pillow's. Exit code 1 if any has other pixels, or if the process ended.
+each must come out with libjpeg's pixels or be left to libjpeg, and Pillow must find nothing more in
+the header of those that count as plain. Squares are made of noise of any sides: each must be
+Pillow's. Exit code 1 if any of this does not hold, or if the process ended.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ _FLAGS = (
 )
 _BUILT = "BATCHSCAN_SANITIZED"  # Names the build to the process that loads it.
 _SCALES = {4: 2, 8: 3}
+_PLAIN = {  # What Pillow may know of a file whose header is plain.
+    *("jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "comment"),
+    *("progressive", "progression"),
+}
 
 
 def main() -> None:
@@ -101,6 +106,10 @@ def _fuzz(module: ModuleType, arguments: argparse.Namespace) -> None:
             ways, data = "sound", sources[number]
         else:
             ways, data = mutate(rng, rng.choice(sources), rng.choice(sources))
+        if not _has_the_same_sides(module, data):
+            raise SystemExit(
+                f"mutation {number} ({ways}): Pillow finds more in the header, or less"
+            )
         for scale in _SCALES:
             outcome = _outcome(module, data, scale)
             found["sound: " * (number < 0) + outcome] += 1
@@ -141,6 +150,17 @@ def _outcome(module: ModuleType, data: bytes, scale: int) -> str:
     except Exception as error:
         return f"other pixels ({error})"
     return "libjpeg's pixels" if found == expected else "other pixels"
+
+
+def _has_the_same_sides(module: ModuleType, data: bytes) -> bool:
+    sides = module.plain_sides(data)
+    if sides is None:
+        return True
+    try:
+        with Image.open(io.BytesIO(data), formats=["jpeg"]) as image:
+            return image.format == "JPEG" and image.size == sides and image.info.keys() <= _PLAIN
+    except Exception:
+        return False
 
 
 if __name__ == "__main__":

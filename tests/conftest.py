@@ -13,6 +13,9 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 from tiny_bundle import write_tiny_bundle
 
+from batchscan.image.decode import DecodedImage
+from batchscan.image.flags import flags_of
+
 # A slow machine is no failure; functional fixtures are used where nothing in them is written to.
 settings.register_profile(
     "batchscan",
@@ -62,6 +65,11 @@ def encode(image: Image.Image, format: str, **options: object) -> bytes:
     stream = io.BytesIO()
     image.save(stream, format, **options)
     return stream.getvalue()
+
+
+def flags_seen(image: DecodedImage) -> tuple[str, ...]:
+    """Return all flags of a decoded image, in the order of its row."""
+    return image.flags + flags_of(image.pixels[np.newaxis], [(image.width, image.height)])[0]
 
 
 def write_archive(folder: Path) -> Path:

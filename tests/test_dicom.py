@@ -12,6 +12,7 @@ from typing import Any
 import dicom_phantoms as phantoms
 import numpy as np
 import pytest
+from conftest import flags_seen
 from dicom_phantoms import HEIGHT, WIDTH, chest, deep_chest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -305,7 +306,7 @@ def test_borders_do_not_change_the_range() -> None:
 def test_constant(value: int) -> None:
     """An image of one value is read, and flagged as blank."""
     pixels = np.full((HEIGHT, WIDTH), value, dtype=np.uint16)
-    assert "blank" in decode(phantoms.file(pixels, BitsStored=12), 24).flags
+    assert "blank" in flags_seen(decode(phantoms.file(pixels, BitsStored=12), 24))
 
 
 @pytest.mark.parametrize("shape", [None, "INVERSE"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import encode
+from conftest import encode, flags_seen
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ SIZE = 100
 
 
 def flags(pixels: NDArray[np.uint8], width: int = 500, height: int = 400) -> tuple[str, ...]:
-    return flags_of(pixels, width=width, height=height)
+    return flags_of(pixels[np.newaxis], [(width, height)])[0]
 
 
 def ramp(low: int, high: int) -> NDArray[np.uint8]:
@@ -31,7 +31,7 @@ def test_phantoms_have_none() -> None:
     rng = np.random.default_rng(0)
     for width, height in ((600, 500), (300, 290)):
         pixels = draw_phantom(rng, False, width, height)
-        assert decode(encode(Image.fromarray(pixels), "png"), 144).flags == ()
+        assert flags_seen(decode(encode(Image.fromarray(pixels), "png"), 144)) == ()
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (255, 255), (120, 120), (90, 98), (0, 8)])
@@ -81,6 +81,15 @@ def test_several() -> None:
     pixels = np.zeros((SIZE, SIZE), dtype=np.uint8)
     pixels[0, 0] = 200
     assert flags(pixels, 10, 40) == ("saturated", "low_resolution", "extreme_aspect")
+
+
+def test_each_has_its_own() -> None:
+    """Of several images at once, each has the flags that it has alone."""
+    images = [ramp(0, 8), ramp(0, 200), np.where(ramp(0, 255) > 128, 255, 0).astype(np.uint8)]
+    sides = [(500, 400), (40, 30), (400, 90)]
+    alone = [flags(pixels, *each) for pixels, each in zip(images, sides, strict=True)]
+    assert flags_of(np.stack(images), sides) == alone
+    assert alone[:2] == [("blank",), ("low_resolution",)]
 
 
 @given(st.binary(min_size=16, max_size=16), st.integers(1, 10**6), st.integers(1, 10**6))

@@ -25,7 +25,8 @@ from PIL import Image
 from batchscan.errors import NotScored
 from batchscan.image import jpeg
 from batchscan.image.decode import decode
-from batchscan.image.short_cut import reduced, short_cut
+from batchscan.image.levels import Levels
+from batchscan.image.short_cut import plain_sides, reduced, short_cut
 from batchscan.phantom import draw_phantom
 from batchscan.rules import Rules
 
@@ -62,8 +63,7 @@ def phantom(width: int = 330, height: int = 250) -> Pixels:
 def assert_same(data: bytes, scale: int) -> None:
     found = reduced(data, scale)
     assert found is not None
-    assert found.mode == "L"
-    np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale))
+    np.testing.assert_array_equal(np.asarray(found.image()), by_pillow(data, scale))
 
 
 # --- sound files ---------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_any_size(
     assert found is not None
     # Of small images Pillow is asked for one pixel at least, so that it may choose another scale.
     if width >= scale and height >= scale:
-        np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale))
+        np.testing.assert_array_equal(np.asarray(found.image()), by_pillow(data, scale))
 
 
 @pytest.mark.parametrize("quality", [1, 50, 92, 100])
@@ -194,7 +194,7 @@ def test_damaged_where_parts_have_met() -> None:
                 if found is not None:
                     with Image.open(io.BytesIO(changed)) as image:
                         image.draft("L", (2, 2 * height))
-                        np.testing.assert_array_equal(np.asarray(found), np.asarray(image))
+                        np.testing.assert_array_equal(np.asarray(found.image()), np.asarray(image))
 
 
 def test_filled_with_zeros() -> None:
@@ -227,7 +227,9 @@ def test_extreme_coefficients(scale: int, quantization: int) -> None:
             taken += 1
             with Image.open(io.BytesIO(data)) as image:
                 image.draft("L", (16 // scale, 16 // scale))
-                np.testing.assert_array_equal(np.asarray(found), np.asarray(image), str(block))
+                np.testing.assert_array_equal(
+                    np.asarray(found.image()), np.asarray(image), str(block)
+                )
     assert taken
     assert taken < files or scale == 8 or quantization == 1
 
@@ -274,7 +276,7 @@ def test_real_files(real_images: Path) -> None:
             found = reduced(data, scale)
             if found is not None:
                 taken += 1
-                np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale))
+                np.testing.assert_array_equal(np.asarray(found.image()), by_pillow(data, scale))
     assert taken >= 0.9 * len(files) * len(SCALES)
 
 
@@ -285,7 +287,7 @@ def test_threads() -> None:
     with ThreadPoolExecutor(8) as threads:
         for _ in range(5):
             for found, pixels in zip(threads.map(reduced, files, [4] * 8), expected, strict=True):
-                np.testing.assert_array_equal(np.asarray(found), pixels)
+                np.testing.assert_array_equal(np.asarray(found.image()), pixels)
 
 
 # --- what is left to libjpeg ---------------------------------------------------------------------
@@ -445,7 +447,9 @@ def test_damaged(scale: int, mode: str, options: dict[str, object]) -> None:
         found = reduced(data, scale)
         if found is not None:
             taken += 1
-            np.testing.assert_array_equal(np.asarray(found), by_pillow(data, scale), str(number))
+            np.testing.assert_array_equal(
+                np.asarray(found.image()), by_pillow(data, scale), str(number)
+            )
     expected = scale == 8 or "progressive" not in options
     assert (taken > 0) == expected, "damage that is always noticed tests only half"
 
@@ -475,11 +479,70 @@ def test_decoding_is_the_same_without(mode: str, monkeypatch: pytest.MonkeyPatch
     assert len({each for each in with_it if isinstance(each, tuple) and len(each) == 2}) > 1
 
 
+def segment(marker: int, content: bytes) -> bytes:
+    return bytes([255, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+TURNED = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+HEADERS = {  # Segments behind the first two bytes, and whether nobody else has to look at them.
+    "a comment": (segment(0xFE, b"nobody's"), True),
+    "JFIF again": (segment(0xE0, b"JFIF\0\1\2\1\0\x48\0\x48\0\0"), True),
+    "JFIF that is too short": (segment(0xE0, b"JFIF\0\1"), False),
+    "JFIF's extension": (segment(0xE0, b"JFXX\0\x13" + bytes(9)), False),
+    "orientation": (segment(0xE1, TURNED), False),
+    "damaged orientation": (segment(0xE1, TURNED[:17]), False),
+    "XMP": (segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>"), False),
+    "a profile": (segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(128)), False),
+    "a damaged profile": (segment(0xE2, b"ICC_PROFILE\0"), False),
+    "several pictures": (segment(0xE2, b"MPF\0MM\0*\0\0\0\x08\0\0"), False),
+    "an image resource": (segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\0"), False),
+    "a damaged image resource": (segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04"), False),
+    "Adobe's": (segment(0xEE, b"Adobe\0\x64\0\0\0\0\1"), False),
+    "Adobe's cut short": (segment(0xEE, b"Adobe"), False),
+    "anybody's": (segment(0xE7, b"12345"), False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Image appears to be a malformed MPO")
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(("head", "is_plain"), HEADERS.values(), ids=HEADERS)
+def test_headers(head: bytes, is_plain: bool, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a header says beside the codes is seen, and errors in it are errors, as without it."""
+    sound = encode(phantom(), mode)
+    files = [sound[:2] + head + sound[2:], sound[:20] + head + sound[20:]]
+    for data in files:
+        assert plain_sides(data) == ((330, 250) if is_plain else None)
+    with_it = [outcome(data) for data in files]
+    monkeypatch.setattr(jpeg, "reduced", lambda *_: None)
+    assert [outcome(data) for data in files] == with_it
+
+
+def test_names_of_components() -> None:
+    """Components of unusual names are looked at by Pillow, too."""
+    for data in (encode(phantom(), "RGB"), _without_jfif(encode(phantom(), "RGB"))):
+        assert plain_sides(data) == (330, 250)
+        assert plain_sides(_renamed(data, b"\1\2\4")) is None
+
+
+def test_limit_of_pixels() -> None:
+    """An image with more pixels than are decoded is refused, with the short cut as without it."""
+    with pytest.raises(NotScored, match="330 x 250 pixels, more than the 82,499"):
+        decode(encode(phantom()), 32, Rules(max_pixels=82_499))
+
+
+def test_plain_header_of_nothing() -> None:
+    """The header of what is no JPEG is none, and only bytes have one."""
+    for data in (b"", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"\x89PNG", bytes(100)):
+        assert plain_sides(data) is None
+    with pytest.raises(TypeError):
+        plain_sides("text")  # type: ignore[arg-type]
+
+
 def test_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding takes the short cut where there is one."""
     taken = []
 
-    def watched(data: bytes, scale: int) -> Image.Image | None:
+    def watched(data: bytes, scale: int) -> Levels | None:
         found = reduced(data, scale)
         taken.append((scale, found is not None))
         return found

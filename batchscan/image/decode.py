@@ -16,7 +16,7 @@ from PIL import Image
 
 from batchscan.attributes import NO_ATTRIBUTES, Attributes
 from batchscan.errors import ImageFailure, Interrupted, NotScored
-from batchscan.image.flags import flags_of
+from batchscan.image.jpeg import read_plain
 from batchscan.image.picture import Picture
 from batchscan.image.raster import read_raster
 from batchscan.image.signature import SNIFF_BYTES, foreign_content, readable_formats, sniff
@@ -40,7 +40,8 @@ _STOPS = (KeyboardInterrupt, SystemExit, Interrupted)
 class DecodedImage:
     """`pixels` is uint8 (S, S), 0 black to 255 white; width and height are those of the file.
 
-    `flags` are of `batchscan.schema.FLAGS`.
+    `flags` are those of `batchscan.schema.FLAGS` that the file tells; those that follow from pixels
+    and sides are in `batchscan.image.flags`.
     """
 
     pixels: NDArray[np.uint8]
@@ -62,8 +63,7 @@ def decode(data: bytes, size: int, rules: Rules = DEFAULT_RULES) -> DecodedImage
         picture = _read(data, format, size, rules)
         pixels = _square(picture, size)
     width, height = picture.width, picture.height
-    flags = picture.flags + flags_of(pixels, width=width, height=height)
-    return DecodedImage(pixels, width, height, format, flags, picture.attributes)
+    return DecodedImage(pixels, width, height, format, picture.flags, picture.attributes)
 
 
 def thumbnail(data: bytes, height: int, rules: Rules = DEFAULT_RULES) -> NDArray[np.uint8]:
@@ -75,12 +75,13 @@ def thumbnail(data: bytes, height: int, rules: Rules = DEFAULT_RULES) -> NDArray
     format = _checked_format(data)
     with _categorised(format):
         picture = _read(data, format, height, rules)
-        left, upper, right, lower = picture.box or (0.0, 0.0, *map(float, picture.grey.size))
+        image = picture.image()
+        left, upper, right, lower = picture.box or (0.0, 0.0, *map(float, image.size))
         shown = (right - left, lower - upper)
         limits = (height, 2 * height) if picture.turn in _ON_ITS_SIDE else (2 * height, height)
         scale = min(1.0, limits[0] / shown[0], limits[1] / shown[1])
         size = tuple(max(1, round(side * scale)) for side in shown)
-        grey = picture.grey.resize((size[0], size[1]), Image.Resampling.LANCZOS, picture.box)
+        grey = image.resize((size[0], size[1]), Image.Resampling.LANCZOS, picture.box)
         return np.asarray(grey if picture.turn is None else grey.transpose(picture.turn))
 
 
@@ -120,7 +121,8 @@ def _read(data: bytes, format: str, size: int, rules: Rules) -> Picture:
         )
 
         return read_dicom(data, size, rules)
-    return read_raster(data, format, size, rules)
+    plain = read_plain(data, size, rules) if format == "jpeg" else None
+    return plain or read_raster(data, format, size, rules)
 
 
 def _square(picture: Picture, size: int) -> NDArray[np.uint8]:

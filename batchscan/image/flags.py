@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,25 +16,38 @@ SATURATED_SHARE = 0.95
 _END = 4  # Levels that an end of the scale has, as JPEG blurs it.
 
 
-def flags_of(pixels: NDArray[np.uint8], *, width: int, height: int) -> tuple[str, ...]:
-    """Return the flags of `batchscan.schema.FLAGS` that follow from an image's pixels and size.
+def flags_of(pixels: NDArray[np.uint8], sides: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
+    """Return the flags of `batchscan.schema.FLAGS` that follow from images' pixels and sizes.
 
-    `pixels` is uint8 (S, S), as the network sees it; width and height are those of the file.
-    `low_resolution` is about the shorter side: less than S / 2 pixels. `extreme_aspect` is a longer
-    side of more than three times the shorter. A `blank` image is not called `saturated` as well.
+    `pixels` is uint8 (B, S, S), as the network sees them; `sides` has width and height of each
+    file. `low_resolution` is about the shorter side: less than S / 2 pixels. `extreme_aspect` is a
+    longer side of more than three times the shorter. A `blank` image is not `saturated` as well.
     """
-    flags = []
-    darkest, brightest = int(pixels.min()), int(pixels.max())
-    if brightest - darkest <= BLANK_RANGE:
-        flags.append("blank")
-    elif darkest < _END or brightest > 255 - _END:
-        # Adding wraps around: both ends of the scale become its lower end.
-        extreme = np.count_nonzero(pixels + np.uint8(_END) < 2 * _END)
-        if extreme >= SATURATED_SHARE * pixels.size:
-            flags.append("saturated")
-    shorter, longer = sorted((width, height))
-    if shorter * 2 < len(pixels):
-        flags.append("low_resolution")
-    if longer > 3 * shorter:
-        flags.append("extreme_aspect")
-    return tuple(flags)
+    size = pixels.shape[1]
+    flat = pixels.reshape(len(pixels), -1)
+    is_blank = flat.max(axis=1) - flat.min(axis=1) <= BLANK_RANGE
+    is_saturated = _extremes(flat) >= SATURATED_SHARE * size * size
+    return [
+        _flags(blank, saturated and not blank, min(each), max(each), size)
+        for blank, saturated, each in zip(
+            is_blank.tolist(), is_saturated.tolist(), sides, strict=True
+        )
+    ]
+
+
+def _extremes(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count the pixels of each row that are at an end of the scale."""
+    # Adding wraps around: both ends of the scale become its lower end. Row by row, as the sum of
+    # one stays in a core's cache.
+    counts = [np.count_nonzero(row + np.uint8(_END) < 2 * _END) for row in flat]
+    return np.array(counts, dtype=np.int64)
+
+
+def _flags(blank: bool, saturated: bool, shorter: int, longer: int, size: int) -> tuple[str, ...]:
+    facts = {
+        "blank": blank,
+        "saturated": saturated,
+        "low_resolution": shorter * 2 < size,
+        "extreme_aspect": longer > 3 * shorter,
+    }
+    return tuple(flag for flag, holds in facts.items() if holds)

@@ -7,12 +7,40 @@ import io
 from PIL import Image, ImageFile, JpegImagePlugin
 
 from batchscan.image.colour import is_colour
-from batchscan.image.short_cut import reduced
+from batchscan.image.levels import Levels
+from batchscan.image.picture import Picture
+from batchscan.image.short_cut import plain_sides, reduced
+from batchscan.rules import Rules
 
 Box = tuple[float, float, float, float]
 
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ISO/IEC 10918-1, table B.1: SOF0 to SOF15
 _DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # sequential and progressive, Huffman or arithmetic
+
+
+def read_plain(data: bytes, size: int, rules: Rules) -> Picture | None:
+    """Read a JPEG for a square of `size` pixels without Pillow, which takes long to open it.
+
+    None where it is left to Pillow. What is returned is what Pillow would make of the file.
+    """
+    sides = plain_sides(data)
+    if sides is None or sides[0] * sides[1] > rules.max_pixels:
+        return None
+    width, height = sides
+    scale = smallest_scale(width, height, size)
+    levels = reduced(data, scale)
+    if levels is None:
+        return None
+    return Picture(levels, width, height, box=(0.0, 0.0, width / scale, height / scale))
+
+
+def smallest_scale(width: int, height: int, size: int) -> int:
+    """Return 8, 4, 2 or 1: the most pixels of a row to make one of, that still cover `size`.
+
+    As Pillow's `draft` chooses.
+    """
+    covers = min(width // size, height // size)
+    return next((scale for scale in (8, 4, 2) if covers >= scale), 1)
 
 
 def shrink(
@@ -31,9 +59,9 @@ def shrink(
         coloured = _tiny_is_colour(data)
         return image, _draft(image, "L", size), coloured
     box = _draft(image, stored, size)
-    quickly = reduced(data, _scale(image)) if image.mode in ("L", "YCbCr") else None
+    quickly = _tried_now(image, data)
     if quickly is not None:  # Grey, or luma beside neutral chroma.
-        return quickly, box, False
+        return quickly.image(), box, False
     image.load()
     return image, box, image.mode != "L" and is_colour(image)
 
@@ -66,6 +94,13 @@ def _tiny_is_colour(data: bytes) -> bool:
     with Image.open(io.BytesIO(data), formats=["jpeg"]) as image:
         _draft(image, "RGB", 1)
         return is_colour(image)
+
+
+def _tried_now(image: ImageFile.ImageFile, data: bytes) -> Levels | None:
+    """Take the short cut, unless the file had its turn in `read_plain`."""
+    if image.mode not in ("L", "YCbCr") or plain_sides(data) is not None:
+        return None
+    return reduced(data, _scale(image))
 
 
 def _scale(image: ImageFile.ImageFile) -> int:

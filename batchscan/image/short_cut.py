@@ -16,22 +16,33 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from batchscan.image.levels import Levels
+
 Reduce = Callable[[bytes, int], tuple[int, int, bytes] | None]
+Sides = Callable[[bytes], tuple[int, int] | None]
 
 _SHIFTS = {4: 2, 8: 3}  # The scales that it has, as powers of two.
 _SIDES = (203, 171)  # No multiples of a block's.
 
 
-def reduced(data: bytes, scale: int) -> Image.Image | None:
+def reduced(data: bytes, scale: int) -> Levels | None:
     """Decode a JPEG at 1/`scale` of its size; None where it is left to Pillow.
 
-    Returns an image of mode L of exactly those pixels that Pillow gives. Never raises for what is
-    in the bytes.
+    Returns exactly those grey levels that Pillow gives. Never raises for what is in the bytes.
     """
     shift = _SHIFTS.get(scale)
     reduce = short_cut() if shift else None
     found = reduce(data, shift) if reduce and shift else None
-    return None if found is None else Image.frombuffer("L", found[:2], found[2], "raw", "L", 0, 1)
+    return None if found is None else Levels(*found)
+
+
+def plain_sides(data: bytes) -> tuple[int, int] | None:
+    """Return width and height of a JPEG whose header has nothing but what decoding needs.
+
+    None where it may say more, which is left to Pillow, and without the short cut.
+    """
+    sides = _compiled_sides()
+    return sides(data) if sides else None
 
 
 @functools.cache
@@ -44,6 +55,15 @@ def short_cut() -> Reduce | None:
     with contextlib.suppress(Exception):  # Whatever is wrong here, Pillow decodes.
         return reduce if all(_agrees(reduce, scale) for scale in _SHIFTS) else None
     return None
+
+
+@functools.cache
+def _compiled_sides() -> Sides | None:
+    if short_cut() is None:
+        return None
+    from batchscan.image.reduced_jpeg import plain_sides
+
+    return plain_sides
 
 
 def _agrees(reduce: Reduce, scale: int) -> bool:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from batchscan.image.levels import Levels
+
 Box = tuple[float, float, float, float]
 Square = Callable[[bytes, tuple[int, int], Box, int], bytes]
 
@@ -26,20 +28,22 @@ _CHECKED = (  # Sides, box and size: enlarged, reduced in part of a pixel, as ta
 )
 
 
-def to_square(grey: Image.Image, box: Box | None, size: int) -> NDArray[np.uint8]:
-    """Return uint8 (size, size) of an image of mode L; `box` is the part of it that counts.
+def to_square(grey: Image.Image | Levels, box: Box | None, size: int) -> NDArray[np.uint8]:
+    """Return uint8 (size, size) of an image of mode L, or its levels; `box` is what counts of it.
 
     Each pixel is the mean of the area around it, weighted by its distance.
     """
     square = None if needs_pillow(grey, size) else compiled_square()
     if square is None:
-        return np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR, box))
-    whole = (0.0, 0.0, float(grey.width), float(grey.height))
-    levels = square(grey.tobytes(), grey.size, box or whole, size)
+        image = grey.image() if isinstance(grey, Levels) else grey
+        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box))
+    content = grey.content if isinstance(grey, Levels) else grey.tobytes()
+    sides = grey.width, grey.height
+    levels = square(content, sides, box or (0.0, 0.0, float(sides[0]), float(sides[1])), size)
     return np.frombuffer(levels, dtype=np.uint8).reshape(size, size)
 
 
-def needs_pillow(grey: Image.Image, size: int) -> bool:
+def needs_pillow(grey: Image.Image | Levels, size: int) -> bool:
     """Say whether a picture is left to Pillow: a large one, or a tall one.
 
     Of tall ones Pillow reduces the columns first, from 13.0 on, and that rounds otherwise.

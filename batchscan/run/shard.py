@@ -15,6 +15,7 @@ from batchscan.archive.local_file import FileState
 from batchscan.archive.reading import file_state, read_image
 from batchscan.errors import ImageFailure, NotScored
 from batchscan.image.decode import DecodedImage, decode
+from batchscan.image.flags import flags_of
 from batchscan.image.perceptual_hash import hashes_as_text, perceptual_hashes
 from batchscan.model.reference import Reference
 from batchscan.model.scorer import Scorer
@@ -83,12 +84,14 @@ def score_shard(
     ready = [sample for sample in samples if sample.image is not None]
     rows = [sample.row for sample in samples if sample.image is None]
     if ready:
-        pixels = np.stack([sample.image.pixels for sample in ready if sample.image is not None])
+        images = [sample.image for sample in ready if sample.image is not None]
+        pixels = np.stack([image.pixels for image in images])
         with stopwatch.stage("score"):
             scores, unlike = _measured(pixels, scorer, reference)
         with stopwatch.stage("hash"):
             hashes = hashes_as_text(perceptual_hashes(pixels))
-        columns = scores.tolist(), hashes, unlike
+        flags = flags_of(pixels, [(image.width, image.height) for image in images])
+        columns = scores.tolist(), hashes, flags, unlike
         rows += [
             _scored(sample.row, *found) for sample, *found in zip(ready, *columns, strict=True)
         ]
@@ -163,7 +166,11 @@ def _side(pixels: int | None) -> int | None:
 
 
 def _scored(
-    row: ScoreRow, score: float | list[float], phash: str, unlike: float | None
+    row: ScoreRow,
+    score: float | list[float],
+    phash: str,
+    seen: tuple[str, ...],
+    unlike: float | None,
 ) -> ScoreRow:
     values = tuple(score) if isinstance(score, list) else (score,)
     for value in values:
@@ -171,6 +178,6 @@ def _scored(
             reason = f"the model gave {value} instead of a probability"
             return replace(row, status=FAILED, failure="not_finite", error=reason, flags=None)
     unlike = unlike if unlike is not None and math.isfinite(unlike) else None
-    flags = (row.flags or ()) + ((OUT_OF_DISTRIBUTION,) if (unlike or 0) > 1 else ())
+    flags = (row.flags or ()) + seen + ((OUT_OF_DISTRIBUTION,) if (unlike or 0) > 1 else ())
     final = values if isinstance(score, list) else score
     return replace(row, score=final, flags=flags, phash=phash, ood_score=unlike)

@@ -89,13 +89,13 @@ INLINE int signed_value(uint32_t value, int bits)
     return value >> (bits - 1) ? (int)value : (int)value - (1 << bits) + 1;
 }
 
-/* Return the value of the code that comes next, -1 if there is none. */
-INLINE int next_code(Bits in, const Codes *codes, int *length)
+/* Return the value of the code that comes next, of more than LOOK bits; -1 if there is none. */
+INLINE int next_long_code(Bits in, const Codes *codes, int *length)
 {
     uint32_t top = peek(in, 32);
-    for (*length = 1; *length <= LONGEST; ++*length) {
+    for (*length = LOOK + 1; *length <= LONGEST; ++*length) {
         int32_t code = (int32_t)(top >> (32 - *length));
-        if (code <= codes->last[*length])
+        if (code <= codes->last[*length] && code >= codes->first[*length])
             return codes->values[code + codes->offset[*length]];
     }
     return -1;
@@ -226,7 +226,7 @@ INLINE Read read_first(Bits in, const Single *table, const Codes *codes, int *va
         return (Read){without(in, first.bits), 1};
     }
     if (length == 0)
-        bits = next_code(in, codes, &length);
+        bits = next_long_code(in, codes, &length);
     if (bits < 0 || bits > MOST_BITS_DC)
         return (Read){in, -1};
     in = without(in, (uint64_t)length);
@@ -250,18 +250,22 @@ INLINE Read read_value(Bits in, int symbol, int place, int16_t *lane)
 }
 
 /* Read one code and its value. */
-static Read read_single(Bits in, const Codes *codes, int place, int16_t *lane)
+static Read read_single(Bits in, const Single *table, const Codes *codes, int place, int16_t *lane)
 {
+    Single single;
     int length, symbol;
     in = refilled(in);
-    symbol = next_code(in, codes, &length);
+    single = table[peek(in, LOOK)];
+    length = single.length;
+    symbol = length ? single.symbol : next_long_code(in, codes, &length);
     if (symbol < 0)
         return (Read){in, -1};
     return read_value(without(in, (uint64_t)length), symbol, place, lane);
 }
 
 /* Read the rest of a block whose values count. */
-INLINE Read read_pairs(Bits in, const Pair *pairs, const Codes *codes, int16_t *lane)
+INLINE Read read_pairs(Bits in, const Pair *pairs, const Single *table, const Codes *codes,
+                       int16_t *lane)
 {
     Read read = {refilled(in), 1};
     for (int turn = 1;; ++turn) {
@@ -279,7 +283,7 @@ INLINE Read read_pairs(Bits in, const Pair *pairs, const Codes *codes, int16_t *
                 read = read_value(refilled(without(read.in, (uint64_t)bits)), pair.value,
                                   read.place, lane);
             else
-                read = read_single(read.in, codes, read.place, lane);
+                read = read_single(read.in, table, codes, read.place, lane);
             if (read.place < 0 || read.place >= BLOCK)
                 return read;
             continue;
@@ -292,7 +296,7 @@ INLINE Read read_pairs(Bits in, const Pair *pairs, const Codes *codes, int16_t *
 }
 
 /* Pass over the rest of a block. */
-INLINE Read read_skips(Bits in, const Skip *skips, const Codes *codes)
+INLINE Read read_skips(Bits in, const Skip *skips, const Single *table, const Codes *codes)
 {
     Read read = {refilled(in), 1};
     for (int turn = 1;; ++turn) {
@@ -301,7 +305,7 @@ INLINE Read read_skips(Bits in, const Skip *skips, const Codes *codes)
         if (UNLIKELY(after >= BLOCK)) {
             if (is_end(after))
                 return (Read){without(read.in, skip % PLACE), after};
-            read = read_single(read.in, codes, read.place, NULL);
+            read = read_single(read.in, table, codes, read.place, NULL);
             if (read.place < 0 || read.place >= BLOCK)
                 return read;
             continue;

@@ -41,6 +41,7 @@ typedef struct {
     int has_jfif, adobe_transform; /* What its makers' segments say; the second may be NOT_SEEN. */
     int restart_interval; /* In minimum coded units; 0: there are no restart marks. */
     int is_progressive;
+    int has_more; /* There are segments that decoding does not need: orientation, colours, pages. */
 } Header;
 
 /* The content of a scan's header; its codes follow behind it. Without it: the end mark. */
@@ -136,8 +137,9 @@ static int read_frame(Header *header, const uint8_t *from, size_t length)
 /* Segments that tell how colours are stored, as libjpeg reads them (ISO/IEC 10918-5, 10918-6). */
 static void read_maker(Header *header, int marker, const uint8_t *from, size_t length)
 {
-    if (marker == 0xE0 && length >= 14 && memcmp(from, "JFIF", 5) == 0)
-        header->has_jfif = 1;
+    const int is_jfif = marker == 0xE0 && length >= 14 && memcmp(from, "JFIF", 5) == 0;
+    header->has_jfif |= is_jfif;
+    header->has_more |= !is_jfif && marker != 0xFE; /* COM */
     if (marker == 0xEE && length >= 12 && memcmp(from, "Adobe", 5) == 0)
         header->adobe_transform = from[11];
 }
@@ -151,6 +153,16 @@ static int is_red_green_blue(const Header *header)
         return header->adobe_transform == 0;
     return header->component[0].name == 'R' && header->component[1].name == 'G' &&
            header->component[2].name == 'B';
+}
+
+/* Say whether there is nothing in the header but grey, or luma and chroma under their usual names. */
+static int is_plain(const Header *header)
+{
+    static const int usual[COMPONENTS] = {1, 2, 3};
+    for (int number = 0; header->components == COMPONENTS && number < COMPONENTS; ++number)
+        if (header->component[number].name != usual[number])
+            return 0;
+    return !header->has_more;
 }
 
 /* Section B.2.3: the one scan of a sequential image, with all components in their order. */

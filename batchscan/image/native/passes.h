@@ -88,7 +88,7 @@ SELDOM Reader read_slowly(Reader reader, Pass *pass, const Source *source, int i
     else if (entry.step / PLACE == UNKNOWN && entry.step % PLACE)
         read = read_value(refilled(without(read.in, entry.step % PLACE)), entry.value, place, lane);
     else
-        read = read_single(read.in, &tables->ac, place, lane);
+        read = read_single(read.in, tables->single, &tables->ac, place, lane);
     if (read.place < 0)
         return at_nonsense(reader, pass);
     reader.from = (size_t)(read.in.next - source->bytes) - (read.in.count + 7) / 8;

@@ -157,11 +157,11 @@ INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
                     return 0;
                 if (shift == EIGHTH) {
                     *to = pixel((value * tables->scale[0] + 4) >> 3, &excess);
-                    read = read_skips(read.in, tables->skip, ac);
+                    read = read_skips(read.in, tables->skip, tables->single, ac);
                 } else {
                     waiting.to[waiting.count] = to;
                     waiting.pixels.first[waiting.count] = value;
-                    read = read_pairs(read.in, tables->pair, ac,
+                    read = read_pairs(read.in, tables->pair, tables->single, ac,
                                       waiting.batch.of[0] + waiting.count);
                     if (++waiting.count == LANES)
                         excess |= finish_waiting(&waiting, tables, stride);
@@ -528,6 +528,19 @@ static PyObject *reduce(PyObject *Py_UNUSED(module), PyObject *arguments)
     Py_RETURN_NONE;
 }
 
+static PyObject *plain_sides(PyObject *Py_UNUSED(module), PyObject *data)
+{
+    Header header;
+    Segment scan;
+    if (!PyBytes_Check(data))
+        return PyErr_Format(PyExc_TypeError, "expected bytes");
+    if (!read_header(&header, (const uint8_t *)PyBytes_AsString(data), (size_t)PyBytes_Size(data),
+                     &scan) ||
+        !is_plain(&header))
+        Py_RETURN_NONE;
+    return Py_BuildValue("(ii)", header.width, header.height);
+}
+
 static int prepare(PyObject *Py_UNUSED(module))
 {
     fill_places();
@@ -541,6 +554,11 @@ static PyMethodDef methods[] = {
      "Decode a JPEG at 1/4 (shift 2) or 1/8 (shift 3) of its size to grey, as libjpeg does.\n\n"
      "Returns width, height and the grey levels, row by row; None if the file is to be decoded\n"
      "by libjpeg itself."},
+    {"plain_sides", plain_sides, METH_O,
+     "plain_sides(data, /)\n--\n\n"
+     "Return width and height of a JPEG whose header has nothing but what decoding needs.\n\n"
+     "None if there is more in it, which may say how the image is to be shown, or if it is none\n"
+     "that `reduce` takes."},
     {NULL, NULL, 0, NULL},
 };
 
