@@ -37,7 +37,7 @@ _FLAGS = (
     "-DSHORTEST=64",  # Short files, too, are read in parts: damage is found soonest in them.
 )
 _BUILT = "BATCHSCAN_SANITIZED"  # Names the build to the process that loads it.
-_SCALES = {4: 2, 8: 3}
+_SCALES = {2: 1, 4: 2, 8: 3}
 _PLAIN = {  # What Pillow may know of a file whose header is plain.
     *("jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "comment"),
     *("progressive", "progression"),

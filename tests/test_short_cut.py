@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
     short_cut() is None and shutil.which("gcc") is None, reason="there is no C compiler here"
 )
 
-SCALES = (4, 8)
+SCALES = (2, 4, 8)
 Pixels = NDArray[np.uint8]
 
 
@@ -142,11 +142,12 @@ def test_any_size(
 
 @pytest.mark.parametrize("quality", [1, 50, 92, 100])
 def test_progressive(quality: int) -> None:
-    """A grey progressive JPEG has libjpeg's pixels at an eighth; at a quarter it is left to it."""
+    """A grey progressive JPEG has libjpeg's pixels at an eighth; else it is left to it."""
     for pixels in (phantom(), noise(331, 243, 60), np.full((240, 320), 17, np.uint8)):
         data = encode(pixels, quality=quality, progressive=True)
         assert_same(data, 8)
         assert reduced(data, 4) is None
+        assert reduced(data, 2) is None
 
 
 @pytest.mark.parametrize("optimize", [False, True])
@@ -160,6 +161,7 @@ def test_long_stretches(optimize: bool) -> None:
         pixels[blank:] = rng.integers(0, 256)
         data = encode(pixels, quality=int(rng.integers(20, 100)), optimize=optimize)
         assert_same(data, 4)
+        assert_same(data, 2)
 
 
 @pytest.mark.parametrize("level", [0, 77, 128, 255])
@@ -171,29 +173,31 @@ def test_nothing_but_one_level(level: int) -> None:
             assert_same(data, scale)
 
 
-def test_damaged_where_parts_have_met() -> None:
+@pytest.mark.parametrize("scale", [2, 4])
+def test_damaged_where_parts_have_met(scale: int) -> None:
     """What is read behind damage never stands for what lies before it, whatever the height."""
     rng = random.Random(7)
 
     def blocks(count: int, value: int) -> list[dict[int, int]]:
-        places = [rng.sample(UNSEEN, rng.randint(9, len(UNSEEN))) for _ in range(count)]
+        unseen = UNSEEN[scale]
+        places = [rng.sample(unseen, rng.randint(9, len(unseen))) for _ in range(count)]
         return [{each: rng.choice((-value, value)) for each in block} for block in places]
 
     for _ in range(6):
         # The first part is read in half of the time that the second takes, and meets it before the
         # damage is found there.
         data = write_grey(blocks(50, 1000) + blocks(280, 1), across=1)
-        assert reduced(data, 4) is not None
+        assert reduced(data, scale) is not None
         place = data.index(b"\xff\xda") + 10 + int(rng.uniform(0.42, 0.48) * len(data))
         for junk in (b"", b"\xfe" * 3):
             changed = bytearray(data[:place] + junk + data[place + 3 :])
             at = changed.index(b"\xff\xc0") + 5
             for height in range(60, 340):
                 changed[at : at + 2] = (8 * height).to_bytes(2, "big")
-                found = reduced(bytes(changed), 4)
+                found = reduced(bytes(changed), scale)
                 if found is not None:
                     with Image.open(io.BytesIO(changed)) as image:
-                        image.draft("L", (2, 2 * height))
+                        image.draft("L", (8 // scale, 8 // scale * height))
                         np.testing.assert_array_equal(np.asarray(found.image()), np.asarray(image))
 
 
@@ -236,7 +240,10 @@ def test_extreme_coefficients(scale: int, quantization: int) -> None:
 
 CELLS = [(row, column) for row in range(8) for column in range(8)]
 ZIGZAG = sorted(CELLS, key=lambda at: (sum(at), at[0] if sum(at) % 2 else at[1]))
-UNSEEN = [index for index, cell in enumerate(ZIGZAG) if {*cell} & {2, 4, 6}]  # At a quarter.
+UNSEEN = {  # By scale.
+    2: [index for index, cell in enumerate(ZIGZAG) if 4 in cell],
+    4: [index for index, cell in enumerate(ZIGZAG) if {*cell} & {2, 4, 6}],
+}
 
 
 def test_builds_of_libjpeg_that_differ() -> None:
@@ -250,6 +257,23 @@ def test_builds_of_libjpeg_that_differ() -> None:
         assert (found is None) == (4 * large >= 2048)
         if found is not None:
             assert_same(data, 4)
+
+
+def test_builds_of_libjpeg_that_differ_at_a_half() -> None:
+    """The same at a half, where columns may come to more while no coefficient is too large."""
+    rows = ((0, 1), (1, 1), (2, 1), (3, 1), (5, -1))
+    for large in range(100, 2001, 100):
+        columns = ((5, large), (3, round(0.668 * large)))  # They take each other back.
+        block = {
+            ZIGZAG.index((row, column)): sign * (value // 2)
+            for row, sign in rows
+            for column, value in columns
+        }
+        data = write_grey([block] * 4, across=2, quantization=2)
+        found = reduced(data, 2)
+        assert (found is None) == (large > 1000)
+        if found is not None:
+            assert_same(data, 2)
 
 
 def test_coefficients_at_the_very_end() -> None:
@@ -394,18 +418,18 @@ def test_sides_that_libjpeg_refuses() -> None:
             decode(wider, 2, Rules(score_all=True))
 
 
-@pytest.mark.parametrize("scale", [1, 2])
-def test_other_scales(scale: int) -> None:
-    """Only a quarter and an eighth have a short cut."""
-    assert reduced(encode(phantom()), scale) is None
+def test_whole_images() -> None:
+    """Only a half, a quarter and an eighth have a short cut."""
+    assert reduced(encode(phantom()), 1) is None
 
 
 def test_arguments() -> None:
     """The compiled function refuses scales that it does not have, and what is no bytes."""
     reduce = short_cut()
     assert reduce is not None
-    with pytest.raises(ValueError, match="shift is 2 or 3, found 1"):
-        reduce(b"", 1)
+    for shift in (0, 4):
+        with pytest.raises(ValueError, match=f"shift is 1, 2 or 3, found {shift}"):
+            reduce(b"", shift)
     with pytest.raises(TypeError):
         reduce("text", 2)  # type: ignore[arg-type]
 
@@ -548,9 +572,9 @@ def test_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     monkeypatch.setattr(jpeg, "reduced", watched)
-    for size, mode in ((60, "L"), (30, "L"), (60, "RGB")):
+    for size, mode in ((120, "L"), (60, "L"), (30, "L"), (60, "RGB")):
         decode(encode(phantom(), mode), size)
-    assert taken == [(4, True), (8, True), (4, True)]
+    assert taken == [(2, True), (4, True), (8, True), (4, True)]
 
 
 def test_another_libjpeg(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,12 +125,15 @@ INLINE void look(Reader *reader, Pass *pass, const Source *source, int shift)
 }
 
 /* Transform the blocks before the slot that is due. */
-INLINE void add_up(Pass *pass, const Source *source)
+INLINE void add_up(Pass *pass, const Source *source, int shift)
 {
+    const int used = used_of(shift);
     const size_t number = pass->due / LANES - 1, lane = number * LANES % RING;
-    transform(&pass->batch, lane, source->tables->scale, source->sections->sums + number);
-    for (int place = 0; place <= UNUSED; ++place)
-        memset(pass->batch.of[place] + lane, 0, LANES * sizeof(int16_t));
+    transform(&pass->batch, lane, source->tables->scale, shift,
+              source->sections->made + number * numbers_of(shift));
+    for (int row = 0; row < used; ++row)
+        for (int column = 0; column < used; ++column)
+            memset(pass->batch.of[SIDE * row + column] + lane, 0, LANES * sizeof(int16_t));
     pass->due += LANES;
 }
 
@@ -168,17 +171,17 @@ SELDOM Reader attended(Reader reader, Pass *pass, const Source *source, size_t k
 {
     Sections *sections = source->sections;
     Section *section = pass->section;
-    const int has_sums = source->tables->shift == QUARTER;
+    const int has_blocks_to_make = source->tables->shift != EIGHTH;
     End end;
     if (pass->is_nonsense)
         reader = pass->nonsense;
-    if (has_sums && reader.slot >= pass->due)
+    if (has_blocks_to_make && reader.slot >= pass->due)
         source->add_up(pass, source);
     section->count = reader.slot - section->slot;
     end = sections->is_cut ? end_of_cut(section, sections, known)
                            : end_of_marked(section, sections, reader.from);
     if (end == HAS_ENDED) {
-        if (has_sums)
+        if (has_blocks_to_make)
             source->add_up(pass, source);
         if (!sections->is_cut)
             section->count = section->most;

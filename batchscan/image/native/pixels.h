@@ -36,20 +36,20 @@ INLINE int read_value_of(const Sections *sections, const Tables *tables, size_t 
 /* LANES blocks: their first coefficients, and what is made of them. */
 typedef struct {
     int32_t first[LANES];
-    uint8_t of[2][2][LANES]; /* By row, column and lane. */
-    int32_t excess[LANES];
+    uint8_t of[MOST_NUMBERS - 1][LANES]; /* Pixels, row by row. */
+    Lanes excess;
 } Pixels;
 
 /* Make pixels of what is known of blocks without their first coefficients. */
-INLINE void finish(Pixels *pixels, const Sums *sums, int32_t scale)
+INLINE void finish(Pixels *pixels, const Lanes *made, int32_t scale, int shift)
 {
-    memcpy(pixels->excess, sums->excess, sizeof pixels->excess);
+    memcpy(pixels->excess, made[0], sizeof pixels->excess);
     for (int lane = 0; lane < LANES; ++lane) {
-        int32_t *excess = &pixels->excess[lane];
-        const uint32_t base = dequantized((int16_t)pixels->first[lane], scale, excess) << 17;
-        for (int y = 0; y < 2; ++y)
-            for (int x = 0; x < 2; ++x)
-                pixels->of[y][x][lane] = pixel(rounded(sums->of[y][x][lane] + base, 20), excess);
+        uint32_t *excess = &pixels->excess[lane];
+        const uint32_t base = dequantized((int16_t)pixels->first[lane], scale, excess)
+                              << (15 + shift);
+        for (size_t at = 0; at + 1 < numbers_of(shift); ++at)
+            pixels->of[at][lane] = pixel(rounded(made[1 + at][lane] + base, 18 + shift), excess);
     }
 }
 
@@ -60,32 +60,32 @@ typedef struct {
 } Cursor;
 
 /* Store the pixels of some lanes; returns 0 if they are as of a sound file. */
-INLINE int32_t put(Cursor *cursor, const Pixels *pixels, size_t lane, size_t end)
+INLINE uint32_t put(Cursor *cursor, const Pixels *pixels, size_t lane, size_t end, int shift)
 {
-    int32_t any = 0;
+    const size_t side = (size_t)pixels_of(shift), stride = side * cursor->across;
+    uint32_t any = 0;
     for (; lane < end; ++lane) {
-        uint8_t *upper = cursor->to + 2 * cursor->column, *lower = upper + 2 * cursor->across;
-        upper[0] = pixels->of[0][0][lane];
-        upper[1] = pixels->of[0][1][lane];
-        lower[0] = pixels->of[1][0][lane];
-        lower[1] = pixels->of[1][1][lane];
+        uint8_t *to = cursor->to + side * cursor->column;
+        for (size_t y = 0; y < side; ++y)
+            for (size_t x = 0; x < side; ++x)
+                to[y * stride + x] = pixels->of[side * y + x][lane];
         any |= pixels->excess[lane];
         if (++cursor->column == cursor->across) {
             cursor->column = 0;
-            cursor->to += 4 * cursor->across;
+            cursor->to += side * stride;
         }
     }
     return any;
 }
 
-/* Make four pixels of each block from one slot to another; returns 0 if they are as of a sound file. */
-INLINE int32_t store_quarters(const Sections *sections, const Tables *tables, size_t slot,
-                              size_t end, int *value, Cursor *cursor)
+/* Make the pixels of each block from one slot to another; returns 0 if they are as of a sound file. */
+INLINE uint32_t store_blocks(const Sections *sections, const Tables *tables, size_t slot, size_t end,
+                             int *value, Cursor *cursor, int shift)
 {
     Pixels pixels = {0};
-    int32_t excess = 0;
+    uint32_t excess = 0;
     while (slot < end) {
-        const Sums *sums = sections->sums + slot / LANES;
+        const Lanes *made = sections->made + slot / LANES * numbers_of(shift);
         const size_t lane = slot % LANES, rest = end - slot;
         const size_t stop = rest < LANES - lane ? lane + rest : LANES;
         for (size_t other = lane; other < stop; ++other, ++slot) {
@@ -93,17 +93,17 @@ INLINE int32_t store_quarters(const Sections *sections, const Tables *tables, si
                 return 1;
             pixels.first[other] = *value;
         }
-        finish(&pixels, sums, tables->scale[0]);
-        excess |= put(cursor, &pixels, lane, stop);
+        finish(&pixels, made, tables->scale[0], shift);
+        excess |= put(cursor, &pixels, lane, stop, shift);
     }
     return excess;
 }
 
 /* Make one pixel of each; the same. */
-INLINE int32_t store_eighths(const Sections *sections, const Tables *tables, size_t slot, size_t end,
-                             int *value, Cursor *cursor)
+INLINE uint32_t store_eighths(const Sections *sections, const Tables *tables, size_t slot, size_t end,
+                              int *value, Cursor *cursor)
 {
-    int32_t excess = 0;
+    uint32_t excess = 0;
     for (; slot < end; ++slot) {
         if (UNLIKELY(!read_value_of(sections, tables, slot, value)))
             return 1;
@@ -115,7 +115,7 @@ INLINE int32_t store_eighths(const Sections *sections, const Tables *tables, siz
 /* Make pixels of all blocks that count; 0 if they are not as of a sound file. */
 INLINE int store(const Sections *sections, const Tables *tables, Cursor cursor, int shift)
 {
-    int32_t excess = 0;
+    uint32_t excess = 0;
     int value = 0;
     for (size_t index = 0; index < sections->count; ++index) {
         const Section *section = sections->of + index;
@@ -124,7 +124,7 @@ INLINE int store(const Sections *sections, const Tables *tables, Cursor cursor, 
             value = 0;
         excess |= shift == EIGHTH
                       ? store_eighths(sections, tables, first, end, &value, &cursor)
-                      : store_quarters(sections, tables, first, end, &value, &cursor);
+                      : store_blocks(sections, tables, first, end, &value, &cursor, shift);
     }
     return excess == 0;
 }

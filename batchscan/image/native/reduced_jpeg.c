@@ -1,9 +1,9 @@
-/* JPEG -> grey levels at a quarter or an eighth of its size, bit by bit as libjpeg's.
+/* JPEG -> grey levels at a half, a quarter or an eighth of its size, bit by bit as libjpeg's.
 
    Most of the time of a scan went into Huffman codes of coefficients that a reduced image hardly
-   needs. libjpeg decodes them one by one; here a look into a table takes two of them at a quarter,
-   where some of their values count, and as many as fit at an eighth, where only the first
-   coefficient of a block does.
+   needs. libjpeg decodes them one by one; here a look into a table takes two of them where some of
+   their values count, and as many as fit at an eighth, where only the first coefficient of a block
+   does.
 
    This is a short cut and no decoder of its own. It either returns exactly the pixels that libjpeg
    (libjpeg-turbo, as in Pillow) makes of a file, or None, and then Pillow is asked. It takes only
@@ -53,7 +53,7 @@ typedef struct {
     Canvas canvas;
     int16_t *values; /* The first coefficients of a progressive image. */
     Sections sections;
-    size_t slots;
+    size_t slots, numbers;
     Pass passes[PASSES];
 } Room;
 
@@ -112,18 +112,17 @@ typedef struct {
 } Waiting;
 
 /* Transform what waits; returns 0 if it is as of a sound file. */
-INLINE int32_t finish_waiting(Waiting *waiting, const Tables *tables, size_t stride)
+INLINE uint32_t finish_waiting(Waiting *waiting, const Tables *tables, size_t stride, int shift)
 {
-    Sums sums;
-    int32_t any = 0;
-    transform(&waiting->batch, 0, tables->scale, &sums);
-    finish(&waiting->pixels, &sums, tables->scale[0]);
+    const size_t side = (size_t)pixels_of(shift);
+    Lanes made[MOST_NUMBERS];
+    uint32_t any = 0;
+    transform(&waiting->batch, 0, tables->scale, shift, made);
+    finish(&waiting->pixels, made, tables->scale[0], shift);
     for (int lane = 0; lane < waiting->count; ++lane) {
-        uint8_t *to = waiting->to[lane];
-        to[0] = waiting->pixels.of[0][0][lane];
-        to[1] = waiting->pixels.of[0][1][lane];
-        to[stride] = waiting->pixels.of[1][0][lane];
-        to[stride + 1] = waiting->pixels.of[1][1][lane];
+        for (size_t y = 0; y < side; ++y)
+            for (size_t x = 0; x < side; ++x)
+                waiting->to[lane][y * stride + x] = waiting->pixels.of[side * y + x][lane];
         any |= waiting->pixels.excess[lane];
     }
     memset(&waiting->batch, 0, sizeof waiting->batch);
@@ -146,7 +145,7 @@ INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
     uint8_t *corner = canvas->pixels + start / canvas->units_across * down * stride;
     Bits in = {.next = room->stretch.bytes};
     Waiting waiting = {0};
-    int32_t excess = 0;
+    uint32_t excess = 0;
     int value = 0;
     for (; units; --units) {
         for (size_t y = 0; y < down; y += side) {
@@ -164,7 +163,7 @@ INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
                     read = read_pairs(read.in, tables->pair, tables->single, ac,
                                       waiting.batch.of[0] + waiting.count);
                     if (++waiting.count == LANES)
-                        excess |= finish_waiting(&waiting, tables, stride);
+                        excess |= finish_waiting(&waiting, tables, stride, shift);
                 }
                 in = read.in;
                 if (UNLIKELY(read.place < 0 || in.next > limit))
@@ -183,7 +182,7 @@ INLINE int decode_units(const Room *room, int shift, size_t start, size_t units)
         }
     }
     if (waiting.count)
-        excess |= finish_waiting(&waiting, tables, stride);
+        excess |= finish_waiting(&waiting, tables, stride, shift);
     return excess == 0 && ends_there(in, &room->stretch);
 }
 
@@ -206,19 +205,25 @@ typedef struct {
 
 /* Both ways to decode, for processors that have at least what `attribute` says. */
 #define DECODERS(name, attribute)                                                              \
-    attribute static void add_up_##name(Pass *pass, const Source *source)                      \
+    attribute static void halves_##name(Pass *pass, const Source *source)                      \
     {                                                                                          \
-        add_up(pass, source);                                                                  \
+        add_up(pass, source, HALF);                                                            \
+    }                                                                                          \
+    attribute static void quarters_##name(Pass *pass, const Source *source)                    \
+    {                                                                                          \
+        add_up(pass, source, QUARTER);                                                         \
     }                                                                                          \
     attribute static int units_##name(const Room *room, int shift, size_t start, size_t units) \
     {                                                                                          \
-        return shift == EIGHTH ? decode_units(room, EIGHTH, start, units)                      \
-                               : decode_units(room, QUARTER, start, units);                    \
+        return shift == HALF      ? decode_units(room, HALF, start, units)                     \
+               : shift == QUARTER ? decode_units(room, QUARTER, start, units)                  \
+                                  : decode_units(room, EIGHTH, start, units);                  \
     }                                                                                          \
     attribute static int sections_##name(Room *room, int shift)                                \
     {                                                                                          \
-        return shift == EIGHTH ? decode_sections(room, EIGHTH, add_up_##name)                  \
-                               : decode_sections(room, QUARTER, add_up_##name);                \
+        return shift == HALF      ? decode_sections(room, HALF, halves_##name)                 \
+               : shift == QUARTER ? decode_sections(room, QUARTER, quarters_##name)            \
+                                  : decode_sections(room, EIGHTH, NULL);                       \
     }                                                                                          \
     static const Decoders decoders_##name = {units_##name, sections_##name};
 
@@ -264,14 +269,16 @@ static int make_room(Room *room, size_t rest, size_t count, size_t most)
 {
     Sections *sections = &room->sections;
     const size_t each = (most + SPARE + RING - 1) / RING * RING, slots = RING + count * each;
+    const size_t numbers = slots / LANES * numbers_of(room->tables.shift);
     if (room->header.components > 1 || rest > MOST_CODES || slots > MOST_SLOTS)
         return 0;
-    if (room->slots < slots) {
+    if (room->slots < slots || room->numbers < numbers) {
         free(sections->starts);
-        free(sections->sums);
+        free(sections->made);
         sections->starts = malloc(slots * sizeof *sections->starts);
-        sections->sums = malloc(slots / LANES * sizeof *sections->sums);
-        room->slots = sections->starts && sections->sums ? slots : 0;
+        sections->made = malloc(numbers * sizeof *sections->made);
+        room->slots = sections->starts && sections->made ? slots : 0;
+        room->numbers = numbers;
     }
     sections->of = calloc(count, sizeof *sections->of);
     if (sections->of == NULL || room->slots == 0)
@@ -385,7 +392,7 @@ static int decode_first(Room *room, const Scan *scan, const uint8_t *from, const
     add_padding(stretch);
     if (scan->high)
         return refine_all(stretch->bytes, stretch->length, scan->low, room->values, count);
-    room->tables.shift = 0; /* They are overwritten. */
+    room->tables.filled = NOTHING; /* They are overwritten. */
     fill_singles(room->tables.first, dc, MOST_BITS_DC);
     read = read_all_first(read.in, room->tables.first, dc, scan->low, room->values, count,
                           limit_of(stretch));
@@ -400,7 +407,7 @@ static int decode_progressive(Room *room, Segment segment, const uint8_t *end)
     const int table = header->component[0].quantization_table;
     const int32_t scale = header->quantization[table][0]; /* Later tables do not count. */
     Progress progress;
-    int32_t excess = 0;
+    uint32_t excess = 0;
     for (int index = 0; index < BLOCK; ++index)
         progress.of[index] = NOT_SEEN;
     while (segment.from) {
@@ -498,7 +505,7 @@ static void give_back(Room *room)
         spare = room;
     } else {
         free(room->sections.starts);
-        free(room->sections.sums);
+        free(room->sections.made);
         free(room);
     }
 }
@@ -510,8 +517,8 @@ static PyObject *reduce(PyObject *Py_UNUSED(module), PyObject *arguments)
     int shift, is_done = 0;
     if (!PyArg_ParseTuple(arguments, "Si:reduce", &data, &shift))
         return NULL;
-    if (shift != QUARTER && shift != EIGHTH)
-        return PyErr_Format(PyExc_ValueError, "shift is 2 or 3, found %d", shift);
+    if (shift < HALF || shift > EIGHTH)
+        return PyErr_Format(PyExc_ValueError, "shift is 1, 2 or 3, found %d", shift);
     room = take_room();
     if (room) {
         const uint8_t *bytes = (const uint8_t *)PyBytes_AsString(data);
@@ -551,7 +558,7 @@ static int prepare(PyObject *Py_UNUSED(module))
 static PyMethodDef methods[] = {
     {"reduce", reduce, METH_VARARGS,
      "reduce(data, shift, /)\n--\n\n"
-     "Decode a JPEG at 1/4 (shift 2) or 1/8 (shift 3) of its size to grey, as libjpeg does.\n\n"
+     "Decode a JPEG at 1/2 (shift 1), 1/4 (2) or 1/8 (3) of its size to grey, as libjpeg does.\n\n"
      "Returns width, height and the grey levels, row by row; None if the file is to be decoded\n"
      "by libjpeg itself."},
     {"plain_sides", plain_sides, METH_O,

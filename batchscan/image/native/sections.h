@@ -29,7 +29,7 @@ typedef struct {
     int is_cut; /* Without marks between them. */
     int is_damaged;
     uint32_t *starts; /* Where blocks start, in bits; behind the last one of a section, its end. */
-    Sums *sums;       /* Of LANES blocks each; only at a quarter. */
+    Lanes *made;      /* Of LANES blocks each, as `transform` does; not at an eighth. */
 } Sections;
 
 typedef enum { GOES_ON, HAS_ENDED, IS_DAMAGED } End;

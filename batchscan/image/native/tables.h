@@ -5,15 +5,11 @@
 
 #include "transform.h"
 
-enum {
-    QUARTER = 2, /* Shifts: 8 pixels become 2, */
-    EIGHTH = 3   /* or 1. */
-};
-
 /* What is made of a header for one way to decode. The codes are those that the first four are made
    of, as most encoders use the same for all of their files. */
 typedef struct {
-    int shift; /* 0: nothing is filled in. */
+    int shift;
+    enum { NOTHING, PAIRS, SKIPS } filled;
     Codes dc, ac;
     Single first[ENTRIES];
     Single single[ENTRIES];
@@ -57,10 +53,12 @@ static int fill_neutral(Tables *tables, const Header *header)
 
 static void fill_entries(Tables *tables, const Codes *dc, const Codes *ac, int shift)
 {
-    if (tables->shift == shift && memcmp(&tables->dc, dc, sizeof *dc) == 0 &&
+    const int needed = shift == EIGHTH ? SKIPS : PAIRS;
+    tables->shift = shift;
+    if ((int)tables->filled == needed && memcmp(&tables->dc, dc, sizeof *dc) == 0 &&
         memcmp(&tables->ac, ac, sizeof *ac) == 0)
         return;
-    tables->shift = shift;
+    tables->filled = needed;
     tables->dc = *dc;
     tables->ac = *ac;
     fill_singles(tables->first, dc, MOST_BITS_DC);

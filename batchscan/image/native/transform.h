@@ -1,7 +1,7 @@
-/* From the coefficients of a block to 2 x 2 pixels, as libjpeg's reduced transform does it.
+/* From the coefficients of a block to 4 x 4 or 2 x 2 pixels, as libjpeg's reduced transforms do it.
 
-   It is what is left of the inverse DCT of 8 x 8 if neighbouring pixels are averaged: columns first,
-   then rows, in fixed point of 13 bits. Both its rounding steps are followed exactly. Between them,
+   They are what is left of the inverse DCT of 8 x 8 if neighbouring pixels are averaged: columns first,
+   then rows, in fixed point of 13 bits. Both their rounding steps are followed exactly. Between them,
    numbers are cut to 16 bits by some builds of libjpeg and not by others. No sound file has
    coefficients that tell these apart; files that have are left to libjpeg. */
 
@@ -11,14 +11,26 @@
 #include "codes.h"
 
 enum {
-    SIDE = 5,             /* Of the coefficients that count: 0, 1, 3, 5 and 7. */
+    HALF = 1,             /* Shifts: 8 pixels become 4, */
+    QUARTER = 2,          /* 2, */
+    EIGHTH = 3,           /* or 1. */
+    SIDE = 7,             /* Of the coefficients that count: 0, 1, 3, 5, 7, and at a half 2 and 6. */
     UNUSED = SIDE * SIDE, /* Where all others go. */
+    MOST_NUMBERS = 17,    /* See `Lanes`. */
     MOST = 2048           /* Dequantized coefficients of 8-bit pixels reach about half of it; below
-                             it, sums of a column stay within 16 bits. */
+                             it, sums of a column stay within 16 bits at a quarter. */
 };
 
-/* Of odd coefficients 1, 3, 5, 7: 8192 times 3.624509785, -1.272758580, 0.850430095, -0.720959822. */
-static const int32_t odd_part[SIDE - 1] = {29692, -10426, 6967, -5906};
+/* How many of the coefficients of a line count, and how many pixels there are. */
+INLINE int used_of(int shift)
+{
+    return shift == HALF ? SIDE : SIDE - 2;
+}
+
+INLINE int pixels_of(int shift)
+{
+    return 8 >> shift;
+}
 
 /* The coefficients of blocks, those of one place side by side. LANES of them are transformed together,
    while others are read. */
@@ -26,11 +38,15 @@ typedef struct {
     int16_t of[UNUSED + 1][RING];
 } Batch;
 
-/* What is made of LANES blocks, by row, column and lane: pixels before they are rounded. */
-typedef struct {
-    uint32_t of[2][2][LANES];
-    int32_t excess[LANES]; /* Not 0 where a block is not as of sound files. */
-} Sums;
+/* A number of each of LANES blocks. What is made of them is so many: first one that is 0 unless the
+   block is not as of a sound file, then their pixels, row by row, before they are rounded. */
+typedef uint32_t Lanes[LANES];
+
+/* How many numbers are made of a block. */
+INLINE size_t numbers_of(int shift)
+{
+    return 1 + (size_t)(pixels_of(shift) * pixels_of(shift));
+}
 
 /* Eight times the row of each coefficient, plus its column, by zigzag index (figure A.6). */
 static const uint8_t zigzag[BLOCK] = {
@@ -43,7 +59,7 @@ static const uint8_t zigzag[BLOCK] = {
 /* Fill `place_of`. */
 static void fill_places(void)
 {
-    static const int8_t part[8] = {0, 1, -1, 2, -1, 3, -1, 4};
+    static const int8_t part[8] = {0, 1, 5, 2, -1, 3, 6, 4};
     for (int index = 0; index < PLACES; ++index) {
         int row = index < BLOCK ? part[zigzag[index] / 8] : -1;
         int column = index < BLOCK ? part[zigzag[index] % 8] : -1;
@@ -53,19 +69,19 @@ static void fill_places(void)
 }
 
 /* Round `value`, of a pixel less 128; notes one so far from 0 that builds of libjpeg differ. */
-INLINE uint8_t pixel(int32_t value, int32_t *excess)
+INLINE uint8_t pixel(int32_t value, uint32_t *excess)
 {
-    *excess |= (value + 512) & ~1023;
+    *excess |= (uint32_t)(value + 512) & ~1023U;
     value += 128;
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
 /* Dequantize a coefficient; notes one that is too large. As all that is made of it then counts for
    nothing, sums are of unsigned numbers, which may overflow. */
-INLINE uint32_t dequantized(int16_t value, int32_t scale, int32_t *excess)
+INLINE uint32_t dequantized(int16_t value, int32_t scale, uint32_t *excess)
 {
     int32_t scaled = value * scale;
-    *excess |= (scaled + MOST) & ~(2 * MOST - 1);
+    *excess |= (uint32_t)(scaled + MOST) & ~(2U * MOST - 1);
     return (uint32_t)scaled;
 }
 
@@ -74,33 +90,58 @@ INLINE int32_t rounded(uint32_t value, int bits)
     return (int32_t)(value + (1U << (bits - 1))) >> bits;
 }
 
-/* Transform the LANES blocks of `batch` from lane `from` on. `scale` has the quantization by place. */
-INLINE void transform(const Batch *batch, size_t from, const int32_t *scale, Sums *sums)
+typedef struct {
+    uint32_t of[4];
+} Line;
+
+/* Transform a line of coefficients, in the order of their places, to pixels; constants are 8192 times
+   the real ones. */
+INLINE Line inverse(const uint32_t in[SIDE], int shift)
 {
-    int32_t columns[2][SIDE][LANES];
-    memset(sums->excess, 0, sizeof sums->excess);
-    for (int column = 0; column < SIDE; ++column) {
+    const uint32_t even = in[0] << (13 + shift);
+    if (shift == QUARTER) {
+        const uint32_t odd = in[1] * 29692 - in[2] * 10426 + in[3] * 6967 - in[4] * 5906;
+        return (Line){{even + odd, even - odd}};
+    } else {
+        const uint32_t other = in[5] * 15137 - in[6] * 6270;
+        const uint32_t outer = in[1] * 20995 + in[2] * 7373 - in[3] * 4926 - in[4] * 4176;
+        const uint32_t inner = in[1] * 8697 - in[2] * 17799 + in[3] * 11893 - in[4] * 1730;
+        return (Line){{even + other + outer, even - other + inner, even - other - inner,
+                       even + other - outer}};
+    }
+}
+
+/* Transform the LANES blocks of `batch` from lane `from` on. `scale` has the quantization by place. */
+INLINE void transform(const Batch *batch, size_t from, const int32_t *scale, int shift, Lanes *made)
+{
+    const int used = used_of(shift), pixels = pixels_of(shift);
+    int32_t columns[4][SIDE][LANES];
+    memset(made[0], 0, sizeof made[0]);
+    for (int column = 0; column < used; ++column) {
         for (int lane = 0; lane < LANES; ++lane) {
-            int32_t *excess = &sums->excess[lane];
-            uint32_t even = dequantized(batch->of[column][from + lane], scale[column], excess);
-            uint32_t odd = 0;
-            for (int row = 1; row < SIDE; ++row) {
-                int place = SIDE * row + column;
-                odd += dequantized(batch->of[place][from + lane], scale[place], excess) *
-                       (uint32_t)odd_part[row - 1];
+            uint32_t in[SIDE];
+            Line line;
+            for (int row = 0; row < used; ++row) {
+                const int place = SIDE * row + column;
+                in[row] = dequantized(batch->of[place][from + lane], scale[place], &made[0][lane]);
             }
-            even <<= 15;
-            columns[0][column][lane] = rounded(even + odd, 13);
-            columns[1][column][lane] = rounded(even - odd, 13);
+            line = inverse(in, shift);
+            for (int y = 0; y < pixels; ++y) {
+                columns[y][column][lane] = rounded(line.of[y], 11 + shift);
+                if (shift == HALF) /* Four times a first coefficient may come to it. */
+                    made[0][lane] |= (uint32_t)(columns[y][column][lane] + 16384) & ~32767U;
+            }
         }
     }
-    for (int row = 0; row < 2; ++row) {
+    for (int y = 0; y < pixels; ++y) {
         for (int lane = 0; lane < LANES; ++lane) {
-            uint32_t even = (uint32_t)columns[row][0][lane] << 15, odd = 0;
-            for (int column = 1; column < SIDE; ++column)
-                odd += (uint32_t)columns[row][column][lane] * (uint32_t)odd_part[column - 1];
-            sums->of[row][0][lane] = even + odd;
-            sums->of[row][1][lane] = even - odd;
+            uint32_t in[SIDE];
+            Line line;
+            for (int column = 0; column < used; ++column)
+                in[column] = (uint32_t)columns[y][column][lane];
+            line = inverse(in, shift);
+            for (int x = 0; x < pixels; ++x)
+                made[1 + pixels * y + x][lane] = line.of[x];
         }
     }
 }
