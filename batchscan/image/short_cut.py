@@ -38,9 +38,9 @@ def reduced(data: bytes, scale: int) -> Levels | None:
 
 
 def plain_sides(data: bytes) -> tuple[int, int] | None:
-    """Return width and height of a JPEG whose header has nothing but what decoding needs.
+    """Return width and height of a JPEG whose header says nothing more than `reduced` heeds.
 
-    None where it may say more, which is left to Pillow, and without the short cut.
+    None where there may be more in it, which is left to Pillow, and without the short cut.
     """
     sides = _compiled_sides()
     return sides(data) if sides else None

@@ -41,7 +41,7 @@ typedef struct {
     int has_jfif, adobe_transform; /* What its makers' segments say; the second may be NOT_SEEN. */
     int restart_interval; /* In minimum coded units; 0: there are no restart marks. */
     int is_progressive;
-    int has_more; /* There are segments that decoding does not need: orientation, colours, pages. */
+    int has_more; /* There are segments that may tell of orientation, colours or pages. */
 } Header;
 
 /* The content of a scan's header; its codes follow behind it. Without it: the end mark. */
@@ -134,7 +134,8 @@ static int read_frame(Header *header, const uint8_t *from, size_t length)
     return from[5] == 1 ? from[7] == 0x11 : from[10] == 0x11 && from[13] == 0x11;
 }
 
-/* Segments that tell how colours are stored, as libjpeg reads them (ISO/IEC 10918-5, 10918-6). */
+/* Segments of makers and applications, and comments. Two of them tell how colours are stored, as
+   libjpeg reads them (ISO/IEC 10918-5, 10918-6). */
 static void read_maker(Header *header, int marker, const uint8_t *from, size_t length)
 {
     const int is_jfif = marker == 0xE0 && length >= 14 && memcmp(from, "JFIF", 5) == 0;
@@ -155,7 +156,8 @@ static int is_red_green_blue(const Header *header)
            header->component[2].name == 'B';
 }
 
-/* Say whether there is nothing in the header but grey, or luma and chroma under their usual names. */
+/* Say whether nobody else has to look at the header: grey, or luma and chroma under their usual names,
+   with no segments but those that decoding needs, JFIF's and comments. */
 static int is_plain(const Header *header)
 {
     static const int usual[COMPONENTS] = {1, 2, 3};

@@ -43,13 +43,13 @@ typedef struct {
 /* Make pixels of what is known of blocks without their first coefficients. */
 INLINE void finish(Pixels *pixels, const Lanes *made, int32_t scale, int shift)
 {
-    memcpy(pixels->excess, made[0], sizeof pixels->excess);
+    pixels->excess = made[0];
     for (int lane = 0; lane < LANES; ++lane) {
-        uint32_t *excess = &pixels->excess[lane];
+        uint32_t *excess = &pixels->excess.of[lane];
         const uint32_t base = dequantized((int16_t)pixels->first[lane], scale, excess)
                               << (15 + shift);
         for (size_t at = 0; at + 1 < numbers_of(shift); ++at)
-            pixels->of[at][lane] = pixel(rounded(made[1 + at][lane] + base, 18 + shift), excess);
+            pixels->of[at][lane] = pixel(rounded(made[1 + at].of[lane] + base, 18 + shift), excess);
     }
 }
 
@@ -69,7 +69,7 @@ INLINE uint32_t put(Cursor *cursor, const Pixels *pixels, size_t lane, size_t en
         for (size_t y = 0; y < side; ++y)
             for (size_t x = 0; x < side; ++x)
                 to[y * stride + x] = pixels->of[side * y + x][lane];
-        any |= pixels->excess[lane];
+        any |= pixels->excess.of[lane];
         if (++cursor->column == cursor->across) {
             cursor->column = 0;
             cursor->to += side * stride;

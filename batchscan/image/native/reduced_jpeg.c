@@ -123,7 +123,7 @@ INLINE uint32_t finish_waiting(Waiting *waiting, const Tables *tables, size_t st
         for (size_t y = 0; y < side; ++y)
             for (size_t x = 0; x < side; ++x)
                 waiting->to[lane][y * stride + x] = waiting->pixels.of[side * y + x][lane];
-        any |= waiting->pixels.excess[lane];
+        any |= waiting->pixels.excess.of[lane];
     }
     memset(&waiting->batch, 0, sizeof waiting->batch);
     waiting->count = 0;
@@ -269,19 +269,22 @@ static int make_room(Room *room, size_t rest, size_t count, size_t most)
 {
     Sections *sections = &room->sections;
     const size_t each = (most + SPARE + RING - 1) / RING * RING, slots = RING + count * each;
-    const size_t numbers = slots / LANES * numbers_of(room->tables.shift);
+    const int shift = room->tables.shift;
+    const size_t numbers = shift == EIGHTH ? 0 : slots / LANES * numbers_of(shift);
     if (room->header.components > 1 || rest > MOST_CODES || slots > MOST_SLOTS)
         return 0;
-    if (room->slots < slots || room->numbers < numbers) {
+    if (room->slots < slots) {
         free(sections->starts);
-        free(sections->made);
         sections->starts = malloc(slots * sizeof *sections->starts);
+        room->slots = sections->starts ? slots : 0;
+    }
+    if (room->numbers < numbers) {
+        free(sections->made);
         sections->made = malloc(numbers * sizeof *sections->made);
-        room->slots = sections->starts && sections->made ? slots : 0;
-        room->numbers = numbers;
+        room->numbers = sections->made ? numbers : 0;
     }
     sections->of = calloc(count, sizeof *sections->of);
-    if (sections->of == NULL || room->slots == 0)
+    if (sections->of == NULL || room->slots < slots || room->numbers < numbers)
         return 0;
     for (size_t index = 0; index < count; ++index) {
         sections->of[index].slot = RING + index * each;
@@ -563,9 +566,9 @@ static PyMethodDef methods[] = {
      "by libjpeg itself."},
     {"plain_sides", plain_sides, METH_O,
      "plain_sides(data, /)\n--\n\n"
-     "Return width and height of a JPEG whose header has nothing but what decoding needs.\n\n"
-     "None if there is more in it, which may say how the image is to be shown, or if it is none\n"
-     "that `reduce` takes."},
+     "Return width and height of a JPEG whose header says nothing more than `reduce` heeds.\n\n"
+     "None if there is more in it, which may be about how the image is to be shown, or if it is\n"
+     "none that `reduce` takes."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -5,16 +5,16 @@
 
 #include "transform.h"
 
-/* What is made of a header for one way to decode. The codes are those that the first four are made
-   of, as most encoders use the same for all of their files. */
+/* What is made of a header for one way to decode. Tables are kept while the codes `dc` and `ac` are
+   the same: most encoders use the same for all of their files. */
 typedef struct {
     int shift;
-    enum { NOTHING, PAIRS, SKIPS } filled;
+    enum { NOTHING, PAIRS, SKIPS } filled; /* Which of `pair` and `skip`. */
     Codes dc, ac;
     Single first[ENTRIES];
     Single single[ENTRIES];
     Pair pair[2 * ENTRIES]; /* The second half passes over a block's first coefficient. */
-    Skip skip[2 * ENTRIES];
+    Skip skip[2 * ENTRIES]; /* The same. */
     int32_t scale[UNUSED + 1]; /* Quantization by place. */
     uint32_t neutral;          /* The bits that say that a unit's chroma is neutral, */
     int neutral_bits;          /* and how many they are. */

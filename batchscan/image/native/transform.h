@@ -17,8 +17,11 @@ enum {
     SIDE = 7,             /* Of the coefficients that count: 0, 1, 3, 5, 7, and at a half 2 and 6. */
     UNUSED = SIDE * SIDE, /* Where all others go. */
     MOST_NUMBERS = 17,    /* See `Lanes`. */
-    MOST = 2048           /* Dequantized coefficients of 8-bit pixels reach about half of it; below
+    MOST = 2048,          /* Dequantized coefficients of 8-bit pixels reach about half of it; below
                              it, sums of a column stay within 16 bits at a quarter. */
+    MOST_HALF = 16384     /* At a half they need a bound of their own. With four times the first
+                             coefficient, which is added later, they stay within 16 bits, and sums of
+                             a row within 32. */
 };
 
 /* How many of the coefficients of a line count, and how many pixels there are. */
@@ -40,7 +43,9 @@ typedef struct {
 
 /* A number of each of LANES blocks. What is made of them is so many: first one that is 0 unless the
    block is not as of a sound file, then their pixels, row by row, before they are rounded. */
-typedef uint32_t Lanes[LANES];
+typedef struct {
+    uint32_t of[LANES];
+} Lanes;
 
 /* How many numbers are made of a block. */
 INLINE size_t numbers_of(int shift)
@@ -116,20 +121,21 @@ INLINE void transform(const Batch *batch, size_t from, const int32_t *scale, int
 {
     const int used = used_of(shift), pixels = pixels_of(shift);
     int32_t columns[4][SIDE][LANES];
-    memset(made[0], 0, sizeof made[0]);
+    made[0] = (Lanes){{0}};
     for (int column = 0; column < used; ++column) {
         for (int lane = 0; lane < LANES; ++lane) {
             uint32_t in[SIDE];
             Line line;
             for (int row = 0; row < used; ++row) {
                 const int place = SIDE * row + column;
-                in[row] = dequantized(batch->of[place][from + lane], scale[place], &made[0][lane]);
+                in[row] = dequantized(batch->of[place][from + lane], scale[place], &made[0].of[lane]);
             }
             line = inverse(in, shift);
             for (int y = 0; y < pixels; ++y) {
                 columns[y][column][lane] = rounded(line.of[y], 11 + shift);
-                if (shift == HALF) /* Four times a first coefficient may come to it. */
-                    made[0][lane] |= (uint32_t)(columns[y][column][lane] + 16384) & ~32767U;
+                if (shift == HALF) /* See MOST_HALF. */
+                    made[0].of[lane] |= (uint32_t)(columns[y][column][lane] + MOST_HALF) &
+                                     ~(2U * MOST_HALF - 1);
             }
         }
     }
@@ -141,7 +147,7 @@ INLINE void transform(const Batch *batch, size_t from, const int32_t *scale, int
                 in[column] = (uint32_t)columns[y][column][lane];
             line = inverse(in, shift);
             for (int x = 0; x < pixels; ++x)
-                made[1 + pixels * y + x][lane] = line.of[x];
+                made[1 + pixels * y + x].of[lane] = line.of[x];
         }
     }
 }
