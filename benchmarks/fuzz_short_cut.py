@@ -108,7 +108,7 @@ def _fuzz(module: ModuleType, arguments: argparse.Namespace) -> None:
             ways, data = mutate(rng, rng.choice(sources), rng.choice(sources))
         if not _has_the_same_sides(module, data):
             raise SystemExit(
-                f"mutation {number} ({ways}): Pillow finds more in the header, or less"
+                f"mutation {number} ({ways}): Pillow does not find the same in the header"
             )
         for scale in _SCALES:
             outcome = _outcome(module, data, scale)

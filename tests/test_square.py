@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from batchscan.image import square
-from batchscan.image.square import Box, compiled_square, to_square
+from batchscan.image.levels import Box
+from batchscan.image.square import compiled_square, to_square
 
 pytestmark = pytest.mark.skipif(
     compiled_square() is None and shutil.which("gcc") is None, reason="there is no C compiler here"

@@ -40,8 +40,8 @@ _STOPS = (KeyboardInterrupt, SystemExit, Interrupted)
 class DecodedImage:
     """`pixels` is uint8 (S, S), 0 black to 255 white; width and height are those of the file.
 
-    `flags` are those of `batchscan.schema.FLAGS` that the file tells; those that follow from pixels
-    and sides are in `batchscan.image.flags`.
+    `flags` are those of `batchscan.schema.FLAGS` that the file tells; those that follow from the
+    square and the sides are in `batchscan.image.flags`.
     """
 
     pixels: NDArray[np.uint8]
@@ -122,7 +122,7 @@ def _read(data: bytes, format: str, size: int, rules: Rules) -> Picture:
 
         return read_dicom(data, size, rules)
     plain = read_plain(data, size, rules) if format == "jpeg" else None
-    return plain or read_raster(data, format, size, rules)
+    return read_raster(data, format, size, rules) if plain is None else plain
 
 
 def _square(picture: Picture, size: int) -> NDArray[np.uint8]:

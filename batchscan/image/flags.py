@@ -24,9 +24,9 @@ def flags_of(pixels: NDArray[np.uint8], sides: Sequence[tuple[int, int]]) -> lis
     longer side of more than three times the shorter. A `blank` image is not `saturated` as well.
     """
     size = pixels.shape[1]
-    flat = pixels.reshape(len(pixels), -1)
+    flat = pixels.reshape(len(pixels), size * size)
     is_blank = flat.max(axis=1) - flat.min(axis=1) <= BLANK_RANGE
-    is_saturated = _extremes(flat) >= SATURATED_SHARE * size * size
+    is_saturated = _extreme_counts(flat) >= SATURATED_SHARE * size * size
     return [
         _flags(blank, saturated and not blank, min(each), max(each), size)
         for blank, saturated, each in zip(
@@ -35,10 +35,10 @@ def flags_of(pixels: NDArray[np.uint8], sides: Sequence[tuple[int, int]]) -> lis
     ]
 
 
-def _extremes(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _extreme_counts(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Count the pixels of each row that are at an end of the scale."""
-    # Adding wraps around: both ends of the scale become its lower end. Row by row, as the sum of
-    # one stays in a core's cache.
+    # Adding wraps around: both ends of the scale become its lower end. Row by row, as the sums of
+    # one row stay in a core's cache.
     counts = [np.count_nonzero(row + np.uint8(_END) < 2 * _END) for row in flat]
     return np.array(counts, dtype=np.int64)
 

@@ -7,12 +7,10 @@ import io
 from PIL import Image, ImageFile, JpegImagePlugin
 
 from batchscan.image.colour import is_colour
-from batchscan.image.levels import Levels
+from batchscan.image.levels import Box, Levels
 from batchscan.image.picture import Picture
 from batchscan.image.short_cut import plain_sides, reduced
 from batchscan.rules import Rules
-
-Box = tuple[float, float, float, float]
 
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ISO/IEC 10918-1, table B.1: SOF0 to SOF15
 _DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # sequential and progressive, Huffman or arithmetic
@@ -27,20 +25,11 @@ def read_plain(data: bytes, size: int, rules: Rules) -> Picture | None:
     if sides is None or sides[0] * sides[1] > rules.max_pixels:
         return None
     width, height = sides
-    scale = smallest_scale(width, height, size)
+    scale = _smallest_scale(width, height, size)
     levels = reduced(data, scale)
     if levels is None:
         return None
     return Picture(levels, width, height, box=(0.0, 0.0, width / scale, height / scale))
-
-
-def smallest_scale(width: int, height: int, size: int) -> int:
-    """Return 8, 4, 2 or 1: the most pixels of a row to make one of, that still cover `size`.
-
-    As Pillow's `draft` chooses.
-    """
-    covers = min(width // size, height // size)
-    return next((scale for scale in (8, 4, 2) if covers >= scale), 1)
 
 
 def shrink(
@@ -52,16 +41,17 @@ def shrink(
     and column may be filled in part only), and whether it is in colour. Three components are
     decoded as they are stored, to luma with chroma or to red, green and blue: the luma of either
     is, bit for bit, that of a grey decode. Where it is not sure how they are stored, a grey decode
-    is what is done, and another one, very small, for the colour.
+    is what is done, and another one, very small, for the colour. Files come here that `read_plain`
+    has not taken.
     """
     stored = _stored_mode(image) if image.mode == "RGB" else image.mode
     if stored is None:
         coloured = _tiny_is_colour(data)
         return image, _draft(image, "L", size), coloured
     box = _draft(image, stored, size)
-    quickly = _tried_now(image, data)
-    if quickly is not None:  # Grey, or luma beside neutral chroma.
-        return quickly.image(), box, False
+    levels = _by_short_cut(image, data)
+    if levels is not None:  # Grey, or luma beside neutral chroma.
+        return levels.image(), box, False
     image.load()
     return image, box, image.mode != "L" and is_colour(image)
 
@@ -77,6 +67,15 @@ def unreadable_kind(data: bytes) -> str | None:
             return None if marker in _DECODED else "lossless or hierarchical JPEG"
         place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return None
+
+
+def _smallest_scale(width: int, height: int, size: int) -> int:
+    """Return the greatest of 8, 4 and 2 that both sides hold `size` times, else 1.
+
+    As Pillow's `draft` does.
+    """
+    times = min(width // size, height // size)
+    return next((scale for scale in (8, 4, 2) if times >= scale), 1)
 
 
 def _stored_mode(image: Image.Image) -> str | None:
@@ -96,7 +95,7 @@ def _tiny_is_colour(data: bytes) -> bool:
         return is_colour(image)
 
 
-def _tried_now(image: ImageFile.ImageFile, data: bytes) -> Levels | None:
+def _by_short_cut(image: ImageFile.ImageFile, data: bytes) -> Levels | None:
     """Take the short cut, unless the file had its turn in `read_plain`."""
     if image.mode not in ("L", "YCbCr") or plain_sides(data) is not None:
         return None

@@ -1,10 +1,13 @@
-"""Grey levels as bytes: what the compiled parts give to each other."""
+"""Grey levels as bytes: what the compiled parts return and take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from PIL import Image
+
+Box = tuple[float, float, float, float]
+"""A part of a picture: left, upper, right and lower edge, which may lie within pixels."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from batchscan.attributes import NO_ATTRIBUTES, Attributes
-from batchscan.image.levels import Levels
+from batchscan.image.levels import Box, Levels
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Picture:
     grey: Image.Image | Levels
     width: int
     height: int
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
     turn: Image.Transpose | None = None
     flags: tuple[str, ...] = ()
     attributes: Attributes = field(default=NO_ATTRIBUTES)

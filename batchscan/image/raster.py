@@ -18,7 +18,8 @@ from PIL import (
 from batchscan.errors import ImageFailure, ImageSkip, NotScored
 from batchscan.image.colour import is_colour
 from batchscan.image.grey import flatten, to_grey
-from batchscan.image.jpeg import Box, shrink, unreadable_kind
+from batchscan.image.jpeg import shrink, unreadable_kind
+from batchscan.image.levels import Box
 from batchscan.image.libtiff import silence_libtiff
 from batchscan.image.picture import Picture
 from batchscan.image.tiff import (

@@ -20,7 +20,7 @@ from PIL import Image
 from batchscan.image.levels import Levels
 
 Reduce = Callable[[bytes, int], tuple[int, int, bytes] | None]
-Sides = Callable[[bytes], tuple[int, int] | None]
+ReadSides = Callable[[bytes], tuple[int, int] | None]
 
 _SHIFTS = {2: 1, 4: 2, 8: 3}  # The scales that it has, as powers of two.
 _SIDES = (203, 171)  # No multiples of a block's.
@@ -31,9 +31,10 @@ def reduced(data: bytes, scale: int) -> Levels | None:
 
     Returns exactly those grey levels that Pillow gives. Never raises for what is in the bytes.
     """
-    shift = _SHIFTS.get(scale)
-    reduce = short_cut() if shift else None
-    found = reduce(data, shift) if reduce and shift else None
+    shift, reduce = _SHIFTS.get(scale), short_cut()
+    if shift is None or reduce is None:
+        return None
+    found = reduce(data, shift)
     return None if found is None else Levels(*found)
 
 
@@ -59,12 +60,12 @@ def short_cut() -> Reduce | None:
 
 
 @functools.cache
-def _compiled_sides() -> Sides | None:
+def _compiled_sides() -> ReadSides | None:
     if short_cut() is None:
         return None
-    from batchscan.image.reduced_jpeg import plain_sides
+    from batchscan.image.reduced_jpeg import plain_sides as compiled
 
-    return plain_sides
+    return compiled
 
 
 def _agrees(reduce: Reduce, scale: int) -> bool:

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from batchscan.image.levels import Levels
+from batchscan.image.levels import Box, Levels
 
-Box = tuple[float, float, float, float]
 Square = Callable[[bytes, tuple[int, int], Box, int], bytes]
 
-_MOST_PIXELS = 1 << 22  # They are copied once: of large pictures, there is memory for one.
+_MOST_PIXELS = 1 << 22  # Pillow's are copied: of large pictures, there is memory for one.
 _CHECKED = (  # Sides, box and size: enlarged, reduced in part of a pixel, as tall as may be.
     ((90, 70), (0.0, 0.0, 90.0, 70.0), 96),
     ((331, 243), (0.0, 0.0, 330.5, 242.125), 144),
